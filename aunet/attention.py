@@ -1,0 +1,97 @@
+"""Spatial aggregators: a feature map (B, C, h, w) becomes one vector per image.
+
+Contract: built with ``in_features`` (C) and ``map_size`` (h, w); attribute ``num_features``, the width of the
+vectors; ``forward`` gives (B, num_features), one vector for all AUs. Those that attend give their weights by
+``weights(features)``: (B, h, w), each map summing to 1.
+"""
+
+import math
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+
+class AveragePool(nn.Module):
+    """Mean over the positions: what replaces attention in the row without it.
+
+    Args:
+        in_features: Channels C of the feature map.
+        map_size: (h, w) of the feature map; not needed here.
+    """
+
+    def __init__(self, in_features: int, map_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.num_features = in_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C)."""
+        return features.mean((2, 3))
+
+
+class Flatten(nn.Module):
+    """All positions side by side, as the fully connected layers of VGG16 read them.
+
+    Args:
+        in_features: Channels C of the feature map.
+        map_size: (h, w) of the feature map.
+    """
+
+    def __init__(self, in_features: int, map_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.num_features = in_features * math.prod(map_size)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C h w)."""
+        return features.flatten(1)
+
+
+class GlobalLocalAttention(nn.Module):
+    """One softmax map over the positions, shared by all AUs (paper section 3.1, Figure 2 and Eq. 1).
+
+    Each position's vector v passes FC -> BatchNorm -> ReLU -> FC(1), which gives its score; the softmax of the
+    scores over the positions weights the sum of the original vectors. Batch normalisation acts on the hidden
+    features with statistics over batch and positions. After Le et al., "Global-local attention for emotion
+    recognition" (Neural Computing and Applications, 2021), without its face branch. Keras' constants: kernels
+    Glorot-uniform, biases 0, BatchNorm epsilon 1e-3.
+
+    Args:
+        in_features: Channels C of the feature map.
+        map_size: (h, w) of the feature map; one position makes the module the identity, which warns.
+        hidden_features: Width of the scoring network; the paper does not say, its source has 128.
+        bn_momentum: torch's momentum of the running statistics; Keras' default of 0.99 is 0.01 here.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        map_size: tuple[int, int],
+        hidden_features: int = 128,
+        bn_momentum: float = 0.01,
+    ) -> None:
+        super().__init__()
+        self.num_features = in_features
+        self.hidden = nn.Linear(in_features, hidden_features)
+        self.norm = nn.BatchNorm1d(hidden_features, eps=1e-3, momentum=bn_momentum)
+        self.score = nn.Linear(hidden_features, 1)
+        for layer in (self.hidden, self.score):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        if math.prod(map_size) == 1:
+            warnings.warn(
+                "attention over a single position is the identity: the feature map is 1x1, the softmax gives "
+                "it weight 1 and the scoring network gets no gradient (use a backbone with a larger map)",
+                stacklevel=2,
+            )
+
+    def weights(self, features: Tensor) -> Tensor:
+        """Attention map of each image: (B, C, h, w) -> (B, h, w), every map summing to 1."""
+        batch, _, height, width = features.shape
+        vectors = features.flatten(2).transpose(1, 2)  # (B, h w, C)
+        hidden = self.norm(self.hidden(vectors).flatten(0, 1)).relu()  # (B h w, hidden)
+        scores: Tensor = self.score(hidden).view(batch, height * width)
+        return scores.softmax(1).view(batch, height, width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C), Eq. 1."""
+        return torch.einsum("bchw,bhw->bc", features, self.weights(features))

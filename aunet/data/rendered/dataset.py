@@ -1,0 +1,200 @@
+"""The data set on disk: rendering all of it once, safely, and refusing to mix it with another."""
+
+import concurrent.futures
+import csv
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aunet.data.rendered.track import CROPS, PARTIAL, SPLITS, TRUTH, Track, render_track, replacing, tracks
+
+RENDERER_VERSION = 4
+"""Raise with every change that alters a picture or a label: sets of different versions are not mixed."""
+
+TEST_LIST = "Action_Unit_Detection_Challenge_test_set_release.txt"
+TEST_FRAMES = "AU_ABAW_Challenge_test_files_expected_frames.txt"
+SUBJECTS = "subjects.csv"
+MANIFEST = "rendered.json"
+
+
+def render(
+    out: str | Path,
+    *,
+    videos: Mapping[str, int],
+    frames_per_video: int = 8,
+    stride: int = 15,
+    seed: int = 0,
+    workers: int | None = None,
+) -> Path:
+    """Render the embedded data set into a folder, in the layout of Aff-Wild2.
+
+    Returns at once when the folder already holds just this set. Goes on where an interrupted call stopped.
+    Of several processes that render to one folder, one works and the others wait for it. The files are the
+    same, byte for byte, for any number of workers and of interruptions.
+
+    Args:
+        out: folder of the set; made when missing.
+        videos: number of videos of each split, e.g. ``{"train": 290, "val": 115, "test": 6}``. Every tenth
+            video shows two people, each with a crop folder and an annotation file of its own.
+        frames_per_video: frames of each video, at least 1.
+        stride: behaviour is simulated at 30 frames per second, of which one frame in ``stride`` is kept: 15
+            keeps two frames per second. Kept frames are numbered 1, 2, 3, ...
+        seed: draws everything: people, behaviour, light, noise.
+        workers: processes; one for each usable core when None.
+
+    Returns:
+        The folder, as a Path.
+
+    Raises:
+        ValueError: an argument is out of range, or the folder holds something else: a set made with other
+            arguments, or files that are no rendered set.
+        ModuleNotFoundError: anny is not installed.
+    """
+    from filelock import FileLock
+
+    if unknown := set(videos) - set(SPLITS):
+        raise ValueError(f"videos: unknown split {sorted(unknown)}; its keys are {', '.join(SPLITS)}")
+    if min(frames_per_video, stride) < 1 or min(videos.values(), default=0) < 0 or seed < 0:
+        raise ValueError(
+            "frames_per_video and stride are at least 1, videos and seed at least 0: change them"
+        )
+    arguments: dict[str, Any] = {
+        "renderer_version": RENDERER_VERSION,
+        "videos": {split: int(videos.get(split, 0)) for split in SPLITS},
+        "frames_per_video": int(frames_per_video),
+        "stride": int(stride),
+        "seed": int(seed),
+    }
+    digest = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest()
+    root = Path(out)
+    root.mkdir(parents=True, exist_ok=True)
+    if _holds(root / MANIFEST, arguments, root):
+        return root
+    with FileLock(root / ".lock"):
+        if _holds(root / MANIFEST, arguments, root):  # by another process, while this one waited
+            return root
+        _prepare(root, arguments)
+        _render_missing(root, arguments, workers)
+        _write_lists(root, arguments)
+        _write_json(root / MANIFEST, {"fingerprint": digest, "arguments": arguments})
+        shutil.rmtree(root / PARTIAL)
+    return root
+
+
+def _holds(manifest: Path, arguments: Mapping[str, Any], root: Path) -> bool:
+    """Whether a manifest is there and of these arguments; ValueError if of others."""
+    if not manifest.exists():
+        return False
+    found = json.loads(manifest.read_text())["arguments"]
+    differing = [
+        f"{key}: {found.get(key)} there, {arguments.get(key)} asked for"
+        for key in sorted({*found, *arguments})
+        if found.get(key) != arguments.get(key)
+    ]
+    if differing:
+        raise ValueError(
+            f"out: {root} holds faces rendered with other arguments ({'; '.join(differing)}); "
+            "render to another folder, or delete this one"
+        )
+    return True
+
+
+def _prepare(root: Path, arguments: Mapping[str, Any]) -> None:
+    """Check that the folder is empty or an interrupted rendering of this set; clear what was half done."""
+    started = root / PARTIAL / MANIFEST
+    foreign = sorted(p.name for p in root.iterdir() if p.name not in (".lock", PARTIAL))
+    if not _holds(started, arguments, root) and foreign:
+        raise ValueError(f"out: {root} holds {foreign[0]}, which is no rendered set; give an empty folder")
+    started.parent.mkdir(exist_ok=True)
+    _write_json(started, {"arguments": arguments})
+    for leftover in started.parent.iterdir():
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        elif leftover != started:
+            leftover.unlink()
+    (root / CROPS).mkdir(exist_ok=True)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    draft = path.with_name(path.name + ".draft")
+    draft.write_text(json.dumps(content, indent=2) + "\n")
+    draft.replace(path)
+
+
+def _all_tracks(arguments: Mapping[str, Any]) -> list[Track]:
+    return [track for split, count in arguments["videos"].items() for track in tracks(split, count)]
+
+
+def _render_missing(root: Path, arguments: Mapping[str, Any], workers: int | None) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    jobs = [
+        (
+            root,
+            track,
+            arguments["videos"][track.split],
+            *(arguments[k] for k in ("frames_per_video", "stride", "seed")),
+        )
+        for track in _all_tracks(arguments)
+        if not (root / CROPS / track.name).exists()
+    ]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = max(min(workers or cores, len(jobs)), 1)
+    columns = (TextColumn("rendering faces"), BarColumn(), MofNCompleteColumn(), TextColumn("videos"))
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden
+    ) as progress:
+        bar = progress.add_task("", total=len(jobs))
+        if workers == 1:
+            for job in jobs:
+                render_track(*job)
+                progress.advance(bar)
+            return
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(workers, context, _die_with_parent) as pool:
+            futures = [pool.submit(render_track, *job) for job in jobs]
+            try:
+                for future in concurrent.futures.as_completed(futures):
+                    future.result()
+                    progress.advance(bar)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+def _die_with_parent() -> None:
+    """End this worker when the process that started it is killed, which would leave it waiting for ever."""
+
+    def watch() -> None:
+        if (parent := multiprocessing.parent_process()) is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _write_lists(root: Path, arguments: Mapping[str, Any]) -> None:
+    """The test split's two lists and the truth's table of subjects."""
+    everyone = _all_tracks(arguments)
+    test = [track.name for track in everyone if track.split == "test"]
+    work = root / PARTIAL / "lists"
+    with replacing(root / TEST_LIST, work) as path:
+        path.write_text("".join(f"{name}\n" for name in test))
+    with replacing(root / TEST_FRAMES, work) as path:
+        path.write_text("".join(f"{name},{arguments['frames_per_video']}\n" for name in test))
+    with replacing(root / TRUTH / SUBJECTS, work) as path, path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["track", "split", "video", "subject"])
+        rows.writerows(
+            [t.name, t.split, t.name.removesuffix("_left").removesuffix("_right"), t.subject]
+            for t in everyone
+        )
