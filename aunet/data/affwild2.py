@@ -32,7 +32,7 @@ SUFFIX = re.compile(r"_(left|right|main)$")
 
 _DEPTH = 3
 _HEADER = re.compile(r"AU\s*0*(\d+)", re.IGNORECASE)
-_CROP = re.compile(r"(\d+)\.jpg", re.IGNORECASE)
+_CROP = re.compile(r"(\d{5}|[1-9]\d{5,8})\.jpg")  # as FrameTable.path spells it
 
 
 def read_affwild2(
@@ -50,22 +50,23 @@ def read_affwild2(
         aus: AUs to read; columns are matched by the names in each file's header.
         crops: Crop folder, absolute or within ``root``; found by its name (CROP_FOLDERS) if None.
         annotations: Folder with the splits' folders, absolute or within ``root``; found if None.
-        drop_row_if_any: Drop a row when any of its labels is -1, the paper's rule (section 4.1). Otherwise only
-            rows that are -1 throughout are dropped and single unknown labels are masked in loss and metrics.
+        drop_row_if_any: Drop a row when any of its labels is -1, the paper's rule (section 4.1). Otherwise
+            only rows that are -1 throughout are dropped and single unknown labels are masked in loss and
+            metrics.
         allow_shared_groups: Accept splits that separate the people of one video.
 
     Returns:
         FrameTable of "train" and of "val".
 
     Raises:
-        DataError: The layout is unknown or ambiguous, a file is malformed (named with its line), a split has no
-            usable frame, or two splits share a video.
+        DataError: The layout is unknown or ambiguous, a file is malformed (named with its line), a split has
+            no usable frame, or two splits share a video.
     """
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"data.root={root} is not a folder: give the one that holds crops and annotations")
     folders = _split_folders(root, annotations)
-    files = {split: sorted(folder.glob("*.txt")) for split, folder in folders.items()}
+    files = {split: _annotation_files(folder) for split, folder in folders.items()}
     names = {file.stem for split in files.values() for file in split}
     crop_folder = _crop_folder(root, crops, names)
     tables = {}
@@ -116,7 +117,11 @@ def read_labels(file: Path, aus: Sequence[int]) -> npt.NDArray[np.int8]:
         values = np.loadtxt(lines[1:], delimiter=",", dtype=np.int64, ndmin=2, comments=None)
     except ValueError:
         values = None
-    if values is None or values.shape != (len(lines) - 1, len(columns)) or not np.isin(values, (-1, 0, 1)).all():
+    if (
+        values is None
+        or values.shape != (len(lines) - 1, len(columns))
+        or not np.isin(values, (-1, 0, 1)).all()
+    ):
         raise _fault(file, lines, len(columns))
     order = list(columns)
     return values[:, [order.index(au) for au in aus]].astype(np.int8)
@@ -154,7 +159,7 @@ def _read_split(
     left_out = dict.fromkeys(
         ("rows with -1 throughout", "rows with -1 in part", "labels without crop", "crops without label"), 0
     )
-    partial = 0
+    masked = 0
     videos: list[str] = []
     columns: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.int8]]] = []
     for file in files:
@@ -164,7 +169,6 @@ def _read_split(
         left_out["crops without label"] += len(crops) - len(labelled)
         unknown = labels == -1
         whole, part = unknown.all(1), unknown.any(1) & ~unknown.all(1)
-        partial += int(part.sum())
         left_out["rows with -1 throughout"] += int(whole.sum())
         keep = ~whole
         if drop_row_if_any:
@@ -176,9 +180,10 @@ def _read_split(
         rows = np.flatnonzero(keep & has_crop)
         if len(rows):
             videos.append(file.stem)
+            masked += int(unknown[rows].sum())
             columns.append(((rows + 1).astype(np.int32), labels[rows]))
     if not drop_row_if_any:
-        left_out["single labels of -1 (masked) in rows kept"] = partial
+        left_out["single labels of -1 (masked) in rows kept"] = masked
     return FrameTable(
         crops=crop_folder,
         aus=aus,
@@ -234,22 +239,30 @@ def _split_folders(root: Path, annotations: str | Path | None) -> dict[str, Path
     if not found:
         raise DataError(
             f"{start} holds no AU annotations: expected a folder such as 'Third ABAW Annotations/"
-            f"AU_Detection_Challenge' with Train_Set and Validation_Set, in them <video>.txt files that begin "
-            f"with AU1,AU2,... (name the folder by data.annotations=FOLDER)"
+            f"AU_Detection_Challenge' with Train_Set and Validation_Set, in them <video>.txt files that "
+            f"begin with AU1,AU2,... (name the folder by data.annotations=FOLDER)"
         )
     if len(found) > 1:
-        options = ", ".join(f"'{splits['train'].parent.relative_to(root)}'" for splits in found)
-        raise DataError(f"{root} holds several sets of AU annotations: choose one by data.annotations: {options}")
+        parents = [splits["train"].parent for splits in found]
+        options = ", ".join(f"'{p.relative_to(root) if p.is_relative_to(root) else p}'" for p in parents)
+        raise DataError(
+            f"{root} holds several sets of AU annotations: choose one by data.annotations: {options}"
+        )
     return found[0]
 
 
+def _annotation_files(folder: Path) -> list[Path]:
+    """A split's annotation files, sorted; hidden ones (macOS leaves ``._<video>.txt``) are none."""
+    return sorted(file for file in folder.glob("*.txt") if not file.name.startswith("."))
+
+
 def _holds_aus(folder: Path) -> bool:
-    """Whether the first annotation file in a folder is one of AUs (not of expressions or valence)."""
-    first = min(folder.glob("*.txt"), default=None)
-    if first is None:
-        return False
-    with first.open(encoding="utf-8-sig", errors="replace") as lines:
-        return _HEADER.match(lines.readline().strip()) is not None
+    """Whether the first annotation file with a header has one of AUs (not of expressions or valence)."""
+    for file in _annotation_files(folder):
+        with file.open(encoding="utf-8-sig", errors="replace") as lines:
+            if header := lines.readline().strip():
+                return _HEADER.match(header) is not None
+    return False
 
 
 def _crop_folder(root: Path, crops: str | Path | None, videos: set[str]) -> Path:
@@ -266,6 +279,6 @@ def _crop_folder(root: Path, crops: str | Path | None, videos: set[str]) -> Path
             return folder
     looked = f"; {named[0]} has none" if named else ""
     raise DataError(
-        f"{root} holds no crops of the annotated videos: expected cropped_aligned/<video>/00001.jpg (or a folder "
-        f"named images or faces){looked} (name the folder by data.crops=FOLDER)"
+        f"{root} holds no crops of the annotated videos: expected cropped_aligned/<video>/00001.jpg (or a "
+        f"folder named images or faces){looked} (name the folder by data.crops=FOLDER)"
     )

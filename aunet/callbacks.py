@@ -1,0 +1,85 @@
+"""Lightning callbacks of every run: its history, its random numbers, and a line of progress per epoch."""
+
+import csv
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from aunet.runs import replacing
+
+log = logging.getLogger(__name__)
+
+
+class EpochSeed(Callback):
+    """Seeds torch's generators from (seed, epoch), so that a resumed run draws what it would have drawn.
+
+    Args:
+        seed: The run's seed.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Before an epoch's first random draw."""
+        torch.manual_seed(self.seed * 1_000_003 + trainer.current_epoch)
+
+
+class History(Callback):
+    """Writes ``history.csv``: epoch, seconds, learning rate, losses and F1 of each epoch; says one line for each.
+
+    Args:
+        folder: The run folder; rows that an interrupted attempt left there are kept.
+        title: Begins each line, for instance the row and its seed.
+    """
+
+    def __init__(self, folder: Path, title: str) -> None:
+        self.file = folder / "history.csv"
+        self.title = title
+        self.rows: list[dict[str, Any]] = []
+        self.started = 0.0
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Reads the epochs before the one at which a resumed run goes on."""
+        if self.file.exists():
+            with self.file.open(newline="") as file:
+                self.rows = list(csv.DictReader(file))
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the epoch's clock."""
+        self.started = time.perf_counter()
+        self.rows = [row for row in self.rows if int(row["epoch"]) < trainer.current_epoch]
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Adds the epoch; Lightning has validated by now."""
+        if not trainer.is_global_zero:
+            return
+        metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
+        row = {
+            "epoch": trainer.current_epoch,
+            "seconds": round(time.perf_counter() - self.started, 2),
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "train/loss": metrics.get("train/loss_epoch"),
+            **{key: value for key, value in sorted(metrics.items()) if key.startswith("val/")},
+        }
+        self.rows.append(row)
+        with replacing(self.file) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
+            writer.writeheader()
+            writer.writerows(self.rows)
+        done, total = len(self.rows), trainer.max_epochs or 0
+        left = (total - done) * self.seconds() / done
+        log.info(
+            f"{self.title}: epoch {done}/{total}, train/loss {row['train/loss']:.4f}, "
+            f"val/f1 {metrics.get('val/f1', float('nan')):.4f}, {row['seconds']:.0f} s"
+            + (f", about {left:.0f} s left" if left else "")
+        )
+
+    def seconds(self) -> float:
+        """Training and validation time of all epochs, those of earlier attempts included."""
+        return sum(float(row["seconds"]) for row in self.rows)

@@ -1,0 +1,275 @@
+"""FrameDataModule: streams uint8 batches to the device, where they become floats."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as pl
+import simplejpeg
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
+
+from aunet.data.frames import DataError, FrameTable
+from aunet.facs import CROP_SIZE
+
+log = logging.getLogger(__name__)
+
+
+class FrameDataset(Dataset[dict[str, Tensor]]):
+    """Decodes a whole batch of crops into one uint8 array.
+
+    Args:
+        table: The split's frames.
+        image_size: Side of the crops in pixels; a crop of another size is an error.
+    """
+
+    def __init__(self, table: FrameTable, image_size: int = CROP_SIZE) -> None:
+        self.table = table
+        self.image_size = image_size
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """Batch of ``frames`` (B, H, W, 3) uint8, ``labels`` (B, num_aus) int8 and ``index`` (B,).
+
+        Raises:
+            DataError: A crop cannot be read or decoded, or has another size; names the file.
+        """
+        frames = np.empty((len(indices), self.image_size, self.image_size, 3), np.uint8)
+        for row, index in zip(frames, indices, strict=True):
+            _decode(self.table.path(index), row)
+        chosen = np.asarray(indices)
+        return {
+            "frames": torch.from_numpy(frames),
+            "labels": torch.from_numpy(self.table.labels[chosen]),
+            "index": torch.from_numpy(chosen),
+        }
+
+
+class FeatureDataset(Dataset[dict[str, Tensor]]):
+    """Feature maps that a frozen backbone gave once, instead of frames.
+
+    Args:
+        table: The split's frames.
+        features: (N, C, h, w) float32, usually a memory map.
+    """
+
+    def __init__(self, table: FrameTable, features: npt.NDArray[np.float32]) -> None:
+        self.table = table
+        self.features = features
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """Batch of ``features`` (B, C, h, w), ``labels`` (B, num_aus) int8 and ``index`` (B,)."""
+        chosen = np.asarray(indices)
+        return {
+            "features": torch.from_numpy(self.features[chosen]),
+            "labels": torch.from_numpy(self.table.labels[chosen]),
+            "index": torch.from_numpy(chosen),
+        }
+
+
+class EpochSampler(Sampler[int]):
+    """A permutation fixed by (seed, epoch) alone, so that a resumed run sees the order it would have seen."""
+
+    def __init__(self, length: int, seed: int) -> None:
+        self.length = length
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        yield from np.random.default_rng((self.seed, self.epoch)).permutation(self.length).tolist()
+
+
+class FrameDataModule(pl.LightningDataModule):
+    """Training and validation batches of one data set.
+
+    Batches cross the bus as uint8, from pinned memory where the device is CUDA; networks normalise there.
+
+    Args:
+        name: Name of the data set, for tables.
+        root: Its folder.
+        read: ``read(root=..., aus=...)`` -> FrameTable of "train" and "val".
+        aus: AUs to detect, in the order of the logits.
+        batch_size: Frames in a training batch.
+        seed: Fixes the order of the training frames, together with the epoch.
+        prepare: ``prepare(out=root)`` makes the data set where it is missing; None: it must be there.
+        val_batch_size: Frames in a validation batch; changes no result.
+        workers: Processes that decode; None: none on a CPU of up to 4 cores (decoding would only take them from
+            training), else up to 8.
+        image_size: Side of the crops in pixels.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        root: str | Path,
+        read: Callable[..., dict[str, FrameTable]],
+        aus: Sequence[int],
+        batch_size: int,
+        seed: int = 0,
+        prepare: Callable[..., object] | None = None,
+        val_batch_size: int = 256,
+        workers: int | None = None,
+        image_size: int = CROP_SIZE,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.root = Path(root)
+        self.read = read
+        self.aus = tuple(aus)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.prepare = prepare
+        self.val_batch_size = val_batch_size
+        self.workers = _default_workers() if workers is None else workers
+        self.image_size = image_size
+        self.tables: dict[str, FrameTable] = {}
+        self._features: dict[str, npt.NDArray[np.float32]] = {}
+
+    def prepare_data(self) -> None:
+        """Makes the data set on first use, if it can be made."""
+        if self.prepare is not None:
+            self.prepare(out=self.root)
+
+    def setup(self, stage: str) -> None:
+        """Reads the annotations once and says in one line for each split what was found."""
+        if not self.tables:
+            self.tables = self.read(root=self.root, aus=self.aus)
+            for split, table in self.tables.items():
+                log.info(table.summary(split))
+
+    def fingerprint(self) -> str:
+        """Hash of frames and labels of both splits; equal for equal data in different places."""
+        return "-".join(f"{split}:{table.fingerprint()[:16]}" for split, table in sorted(self.tables.items()))
+
+    def training_counts(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """(positives, known) of the training split, both (num_aus,)."""
+        return self.tables["train"].positives(), self.tables["train"].known()
+
+    def cache_features(self, extract: Callable[[Tensor], Tensor], device: torch.device, folder: Path) -> None:
+        """Replaces frames by their feature maps, each computed once; for backbones that never change.
+
+        Args:
+            extract: (B, 3, H, W) uint8 -> (B, C, h, w), on ``device``.
+            device: Where ``extract`` runs.
+            folder: Takes the maps, as memory-mapped float32 files; the caller removes it.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        for split, table in self.tables.items():
+            maps: npt.NDArray[np.float32] | None = None
+            loader = self._loader(FrameDataset(table, self.image_size), self.val_batch_size)
+            with torch.inference_mode():
+                for batch in loader:
+                    features = extract(_channels_first(batch["frames"].to(device, non_blocking=True)))
+                    if maps is None:
+                        shape = (len(table), *features.shape[1:])
+                        gib = 4 * np.prod(shape) / 2**30
+                        log.info(f"{split}: frozen features {shape}, {gib:.2f} GiB, computed once in {folder}")
+                        file = folder / f"{split}.npy"
+                        maps = np.lib.format.open_memmap(file, "w+", np.float32, shape)
+                    maps[batch["index"].numpy()] = features.float().cpu().numpy()
+            if maps is not None:
+                self._features[split] = maps
+
+    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        """Shuffled batches; a last batch that is not full is left out (BatchNorm cannot take a single frame)."""
+        dataset = self._dataset("train")
+        sampler = EpochSampler(len(self.tables["train"]), self.seed)
+        size = min(self.batch_size, len(sampler))
+        return self._loader(dataset, size, sampler, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        """All validation frames, in the order of the table."""
+        return self._loader(self._dataset("val"), self.val_batch_size)
+
+    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
+        """On the device: frames (B, H, W, 3) become a (B, 3, H, W) view, which is channels_last for free."""
+        if "frames" not in batch:
+            return batch
+        return {**batch, "frames": _channels_first(batch["frames"])}
+
+    def _dataset(self, split: str) -> FrameDataset | FeatureDataset:
+        if split in self._features:
+            return FeatureDataset(self.tables[split], self._features[split])
+        return FrameDataset(self.tables[split], self.image_size)
+
+    def _loader(
+        self,
+        dataset: FrameDataset | FeatureDataset,
+        batch_size: int,
+        sampler: Sampler[int] | None = None,
+        drop_last: bool = False,
+    ) -> DataLoader[dict[str, Tensor]]:
+        workers = self.workers if isinstance(dataset, FrameDataset) else 0
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler or SequentialSampler(dataset),
+            collate_fn=_as_is,
+            drop_last=drop_last,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+def summary_counts(tables: Mapping[str, FrameTable]) -> dict[str, Any]:
+    """Videos, frames and positives of each split, for a run's record."""
+    return {
+        split: {
+            "videos": len(table.videos),
+            "frames": len(table),
+            "positives": table.positives().tolist(),
+            "known": table.known().tolist(),
+            "left_out": dict(table.dropped),
+        }
+        for split, table in tables.items()
+    }
+
+
+def _decode(path: Path, out: npt.NDArray[np.uint8]) -> None:
+    """Decodes a JPEG file into ``out`` (H, W, 3), RGB."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+        if (height, width) == out.shape[:2]:
+            # Written into the batch itself: no array per frame.
+            simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=out)
+            return
+    except ValueError as error:
+        raise DataError(f"{path}: not a readable JPEG ({error}); remove it, or restore it") from None
+    raise DataError(
+        f"{path}: {width}x{height} pixels where data.image_size says {out.shape[1]}x{out.shape[0]}"
+    )
+
+
+def _channels_first(frames: Tensor) -> Tensor:
+    """(B, H, W, 3) -> (B, 3, H, W), a view."""
+    return frames.permute(0, 3, 1, 2)
+
+
+def _as_is(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    return batch
+
+
+def _default_workers() -> int:
+    cores = torch.get_num_threads()
+    return 0 if not torch.cuda.is_available() and cores <= 4 else min(8, cores)

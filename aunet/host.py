@@ -1,0 +1,53 @@
+"""Settings of the machine that a training process makes once, before it allocates anything large."""
+
+import ctypes
+import os
+import platform
+import sys
+from typing import Any
+
+import torch
+
+# glibc's mallopt parameters, from malloc.h.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+
+
+def configure_host(
+    threads: int | None = None, keep_large_blocks: bool = True, tf32: bool = False, cudnn_benchmark: bool = True
+) -> None:
+    """Sets threads, allocator and matrix precision of this process.
+
+    Args:
+        threads: CPU threads of torch; None: one for each core this process may use.
+        keep_large_blocks: Let glibc keep freed blocks instead of giving them back to the kernel after each step:
+            a training step on the CPU then takes up to half the time, for 1 to 2 GB more resident memory.
+            Nothing happens where the C library is not glibc.
+        tf32: Allow TF32 on CUDA: faster, with 10 bits of mantissa in products.
+        cudnn_benchmark: Let cuDNN time its algorithms for the fixed crop size.
+    """
+    if keep_large_blocks and sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, -1)
+        libc.mallopt(_M_TOP_PAD, 256 * 2**20)
+    torch.set_num_threads(threads or usable_cores())
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = cudnn_benchmark
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, which a cluster job's may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe_host() -> dict[str, Any]:
+    """What a run was made on: system, processor, cores, and GPUs if there are any."""
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "system": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": usable_cores(),
+        "threads": torch.get_num_threads(),
+        "gpus": gpus,
+    }

@@ -1,0 +1,185 @@
+"""Run folders: who may write one, when it is finished, and what it says about itself.
+
+    runs/<sweep>/<row>/seed<k>/
+      config.yaml      resolved configuration
+      provenance.json  code version, packages, data, hardware, attempts
+      best.ckpt        weights of the best epoch, loads with weights_only=True
+      last.ckpt        where an interrupted run goes on; removed at the end
+      history.csv      one line per epoch
+      predictions.npz  validation logits and labels (frames x AUs), video and frame of each, aus
+      metrics.json     written last, by rename: its presence means that the run is finished
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+import aunet
+
+log = logging.getLogger(__name__)
+
+NO_EFFECT = (
+    "logger", "out_dir", "runs", "host", "progress", "data.root", "data.workers", "data.val_batch_size",
+    "data.prepare", "trainer.default_root_dir", "trainer.enable_progress_bar", "title", "paper_f1", "model",
+)  # fmt: skip
+"""Keys of the configuration that change no result; all others make a run another run. ``data`` itself is compared
+by its fingerprint, and ``model`` only joins other keys."""
+
+_PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "simplejpeg", "anny")
+
+
+class RunError(Exception):
+    """A run folder cannot be used as asked; the message says why and what to do."""
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds a run folder for this process; waits while another living process holds it.
+
+    The lock is the operating system's: it ends with its owner, however that ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info(f"{folder}: another process is working on this run; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def config_digest(config: Mapping[str, Any]) -> str:
+    """Hash of the part of a resolved configuration that can change results."""
+    return hashlib.sha256(json.dumps(_relevant(config), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The result-changing keys in which two resolved configurations differ, each as ``key: old -> new``."""
+    before, after = _relevant(old), _relevant(new)
+    return [
+        f"{key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key, "absent") != after.get(key, "absent")
+    ]
+
+
+def read_metrics(folder: Path) -> dict[str, Any] | None:
+    """Metrics of a finished run; None where there is none.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    return _read_json(folder / "metrics.json")
+
+
+def check_unchanged(
+    folder: Path, old_config: Mapping[str, Any] | None, config: Mapping[str, Any], data_fingerprint: str
+) -> None:
+    """Refuses to go on in a folder that holds a run of another configuration or of other data.
+
+    Raises:
+        RunError: Says what differs.
+    """
+    if old_config is None:
+        return
+    changed = differences(old_config, config)
+    provenance = _read_json(folder / "provenance.json") or {}
+    before = provenance.get("data_fingerprint", data_fingerprint)
+    if before != data_fingerprint:
+        changed.append(f"data fingerprint: {before} -> {data_fingerprint}")
+    if changed:
+        raise RunError(
+            f"{folder} holds a run with another configuration: {'; '.join(changed[:12])}. Give this one another "
+            f"place (sweep=NAME or name=NAME), or remove that folder"
+        )
+
+
+def begin(folder: Path, data: Mapping[str, Any], hardware: Mapping[str, Any]) -> None:
+    """Records what an attempt runs on: adds to ``provenance.json`` what earlier attempts wrote.
+
+    Args:
+        folder: The run folder.
+        data: ``data_fingerprint`` and the splits' counts.
+        hardware: See ``aunet.host.describe_host``.
+    """
+    earlier = _read_json(folder / "provenance.json") or {}
+    record = {
+        "aunet": aunet.__version__,
+        "commit": _commit(),
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        **data,
+        "attempts": [*earlier.get("attempts", []), dict(hardware)],
+    }
+    write_json(folder / "provenance.json", record)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a JSON file to a temporary name and renames it."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a temporary name beside ``path``; what was written there takes its place at the end, at once."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise RunError(f"{path}, line {error.lineno}: not JSON ({error.msg}); remove the run's folder") from None
+    return content
+
+
+def _relevant(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Flat ``{dotted key: value}`` without the keys that change no result."""
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        path = f"{prefix}{key}"
+        if path in NO_EFFECT:
+            continue
+        if isinstance(value, Mapping):
+            flat |= _relevant(value, f"{path}.")
+        else:
+            flat[path] = json.dumps(value)
+    return flat
+
+
+def _commit() -> str | None:
+    """Commit of the source tree that runs, marked where it has changes; None for an installed package."""
+    source = Path(__file__).parent
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--exclude=*"],  # noqa: S607: git from the user's PATH
+            cwd=source, capture_output=True, text=True, check=True, timeout=10,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip()

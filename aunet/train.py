@@ -1,0 +1,257 @@
+"""One run: a row of a table with one seed. The only module of the package that sees Hydra and OmegaConf."""
+
+import logging
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import Logger
+
+from aunet import runs
+from aunet.callbacks import EpochSeed, History
+from aunet.data.datamodule import FrameDataModule, summary_counts
+from aunet.data.frames import DataError
+from aunet.host import configure_host, describe_host
+from aunet.metrics import confusion_counts, f1_metrics
+from aunet.module import ActionUnitModule
+from aunet.tracking import close_loggers
+from aunet.weights import WeightsError
+
+log = logging.getLogger(__name__)
+
+_PACKAGED = Path(__file__).parent / "conf"
+CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
+"""The configuration folder: inside an installed package, or at the top of the source tree."""
+
+USER_ERRORS = (DataError, WeightsError, runs.RunError)
+"""Errors whose message is all that a user needs."""
+
+
+def train(cfg: DictConfig) -> dict[str, Any]:
+    """Trains one row with one seed and leaves its run folder; a finished run is left as it is.
+
+    Args:
+        cfg: The composed configuration, see ``conf/config.yaml``.
+
+    Returns:
+        The content of ``metrics.json``: ``val/f1``, ``val/f1/AU<n>`` and facts about the run. For a trial
+        (``trainer.fast_dev_run``), which leaves no folder, the last logged metrics.
+
+    Raises:
+        DataError, WeightsError, RunError: What the user has to mend.
+    """
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    if len(cfg.data.aus) != cfg.num_aus:
+        raise DataError(f"data.aus lists {len(cfg.data.aus)} AUs, num_aus says {cfg.num_aus}")
+    configure_host(**cfg.host)
+    title = f"{cfg.name} seed {cfg.seed}"
+    datamodule: FrameDataModule = instantiate(cfg.data, _convert_="all")
+    datamodule.prepare_data()
+    if cfg.trainer.get("fast_dev_run"):
+        datamodule.setup("fit")
+        _, trainer = _fit(cfg, datamodule, Path(cfg.out_dir), title, [])
+        return {key: float(value) for key, value in trainer.callback_metrics.items()}
+    folder = Path(cfg.out_dir)
+    with runs.locked(folder):
+        with _quiet(datamodule_log := logging.getLogger("aunet.data"), (folder / "metrics.json").exists()):
+            datamodule.setup("fit")
+        fingerprint = datamodule.fingerprint()
+        old = folder / "config.yaml"
+        old_config = OmegaConf.to_container(OmegaConf.load(old)) if old.exists() else None
+        runs.check_unchanged(folder, old_config, config, fingerprint)  # type: ignore[arg-type]
+        finished = runs.read_metrics(folder)
+        if finished is not None:
+            log.info(f"{title}: finished before, val/f1 {finished['val/f1']:.4f} ({folder})")
+            return finished
+        with runs.replacing(old) as temporary:
+            OmegaConf.save(OmegaConf.create(config), temporary)
+        data = {"data_fingerprint": fingerprint, "splits": summary_counts(datamodule.tables)}
+        runs.begin(folder, data, describe_host())
+        del datamodule_log
+        return _run(cfg, config, datamodule, folder, title)
+
+
+def load(run_dir: str | Path) -> ActionUnitModule:
+    """Rebuilds a run's network with its best weights, in evaluation mode.
+
+    Args:
+        run_dir: A finished run's folder.
+
+    Raises:
+        RunError: The folder holds no configuration or no weights.
+    """
+    folder = Path(run_dir)
+    if not (folder / "config.yaml").exists() or not (folder / "best.ckpt").exists():
+        raise runs.RunError(f"{folder} is no finished run: config.yaml or best.ckpt is missing")
+    cfg = OmegaConf.load(folder / "config.yaml")
+    backbone = cfg.model.network.backbone
+    if "weights" in backbone:
+        backbone.weights = "none"  # the checkpoint holds them; nothing needs to be fetched again
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said when the run was trained
+        module: ActionUnitModule = instantiate(cfg.model, _convert_="all")
+    module.load_state_dict(torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"])
+    return module.eval()
+
+
+def _run(
+    cfg: DictConfig, config: dict[str, Any], datamodule: FrameDataModule, folder: Path, title: str
+) -> dict[str, Any]:
+    """Trains, evaluates the best epoch and finishes the run folder."""
+    loggers = _loggers(cfg)
+    succeeded = False
+    started = time.perf_counter()
+    try:
+        for logger in loggers:
+            logger.log_hyperparams(config)
+        module, trainer = _fit(cfg, datamodule, folder, title, loggers)
+        if not trainer.is_global_zero:
+            return {}
+        metrics = _evaluate(cfg, module, datamodule, trainer, folder)
+        history = next(c for c in trainer.callbacks if isinstance(c, History))  # type: ignore[attr-defined]
+        for logger in loggers:
+            logger.log_metrics({f"best/{k}": v for k, v in metrics.items() if k.startswith("val/")})
+        metrics |= {
+            "row": cfg.name,
+            "title": cfg.title,
+            "seed": cfg.seed,
+            "paper_f1": cfg.paper_f1,
+            "data": datamodule.name,
+            "data_fingerprint": datamodule.fingerprint(),
+            "config_digest": runs.config_digest(config),
+            "aus": list(datamodule.aus),
+            "training_rates": (np.divide(*datamodule.training_counts())).tolist(),
+            "epochs": len(history.rows),
+            "best_epoch": int(max(history.rows, key=lambda row: float(row["val/f1"]))["epoch"]),
+            "training_seconds": round(history.seconds(), 1),
+            "wall_seconds": round(time.perf_counter() - started, 1),
+            "parameters": sum(p.numel() for p in module.network.parameters()),
+            "trainable_parameters": sum(p.numel() for p in module.network.parameters() if p.requires_grad),
+            "from_scratch": not module.network.pretrained,
+            "frozen": module.network.frozen_backbone,
+        }
+        runs.write_json(folder / "metrics.json", metrics)
+        (folder / "last.ckpt").unlink(missing_ok=True)
+        succeeded = True
+        return metrics
+    finally:
+        close_loggers(loggers, succeeded)
+
+
+def _fit(
+    cfg: DictConfig, datamodule: FrameDataModule, folder: Path, title: str, loggers: list[Logger]
+) -> tuple[ActionUnitModule, pl.Trainer]:
+    """Builds network and trainer, and trains; goes on from ``last.ckpt`` where there is one."""
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    module: ActionUnitModule = instantiate(cfg.model, _convert_="all")
+    module.to(memory_format=torch.channels_last)
+    history = History(folder, title)
+    callbacks: list[pl.Callback] = [EpochSeed(cfg.seed)]
+    trial = bool(cfg.trainer.get("fast_dev_run"))
+    if not trial:
+        common: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}
+        callbacks += [
+            ModelCheckpoint(
+                filename="best", monitor=cfg.monitor, mode="max", save_weights_only=True,
+                auto_insert_metric_name=False, **common,
+            ),
+            history,
+            # After the others, so that what it saves is never ahead of them.
+            ModelCheckpoint(filename="last", monitor=None, save_top_k=1, **common),
+        ]  # fmt: skip
+    trainer: pl.Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers or False, _convert_="all")
+    last = folder / "last.ckpt"
+    resume = last if last.exists() and not trial else None
+    if resume:
+        log.info(f"{title}: goes on from the last finished epoch")
+    features = folder / "features"
+    try:
+        if module.network.frozen_backbone:
+            device = trainer.strategy.root_device
+            module.network.to(device)
+            datamodule.cache_features(module.network.eval().features, device, features)
+            module.network.train()
+        trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    finally:
+        shutil.rmtree(features, ignore_errors=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return module, trainer
+
+
+def _evaluate(
+    cfg: DictConfig, module: ActionUnitModule, datamodule: FrameDataModule, trainer: pl.Trainer, folder: Path
+) -> dict[str, Any]:
+    """Writes the best epoch's validation predictions and gives their F1."""
+    best = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
+    module.load_state_dict(best["state_dict"])
+    device = trainer.strategy.root_device
+    module.to(device).eval()
+    logits = []
+    with torch.inference_mode(), trainer.precision_plugin.forward_context():
+        for batch in datamodule.val_dataloader():
+            on_device = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
+            logits.append(module.batch_logits(datamodule.on_after_batch_transfer(on_device, 0)).float().cpu())
+    pooled = torch.cat(logits)
+    table = datamodule.tables["val"]
+    with runs.replacing(folder / "predictions.npz") as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            logits=pooled.numpy(),
+            labels=table.labels,
+            video=np.array(table.videos)[table.video],
+            frame=table.frame,
+            aus=np.array(table.aus),
+        )
+    counts = confusion_counts(pooled.sigmoid(), torch.from_numpy(table.labels))
+    return dict(f1_metrics(counts, datamodule.aus))
+
+
+def _loggers(cfg: DictConfig) -> list[Logger]:
+    if not cfg.logger:
+        return []
+    built = instantiate(cfg.logger, _convert_="all")
+    return list(built.values()) if isinstance(built, dict) else [built]
+
+
+@contextmanager
+def _quiet(logger: logging.Logger, quiet: bool) -> Iterator[None]:
+    """Keeps a logger's notes back, for what a finished run has said before."""
+    level = logger.level
+    logger.setLevel(logging.WARNING if quiet else level)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _task(cfg: DictConfig) -> float | None:
+    """What Hydra runs: one row; user errors become one sentence, in a sweep without ending the other rows."""
+    try:
+        return train(cfg).get("val/f1")
+    except (*USER_ERRORS, InstantiationException) as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
+        if not isinstance(cause, (*USER_ERRORS, ValueError)):
+            raise
+        if HydraConfig.get().mode == hydra.types.RunMode.MULTIRUN:
+            log.error(f"{cfg.name} seed {cfg.seed}: {cause}")
+            raise
+        sys.exit(f"aunet: {cause}")
+
+
+main = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_task)
+"""The command line of one run, or with ``--multirun`` of a sweep: reads ``sys.argv``."""

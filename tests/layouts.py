@@ -1,0 +1,212 @@
+"""Writes tiny data sets in Aff-Wild2's layout, in every spelling in use and with the traps of real copies."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from aunet.facs import AFFWILD2
+
+Labels = Mapping[str, Mapping[str, np.ndarray]]
+"""Split -> video -> (rows, num_aus) labels."""
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """Names under which one edition, or one user's copy, keeps the same data."""
+
+    annotations: str
+    train: str
+    val: str
+    crops: str
+
+
+SPELLINGS = {
+    "abaw3": Spelling(
+        "Third ABAW Annotations/AU_Detection_Challenge", "Train_Set", "Validation_Set", "cropped_aligned"
+    ),
+    "abaw3_prl": Spelling(
+        "3rd_ABAW_Annotations/AU_Detection_Challenge", "Train_Set", "Validation_Set", "cropped_aligned"
+    ),
+    "abaw2": Spelling("AU_Set", "Training_Set", "Validation_Set", "images"),
+    "abaw2_nested": Spelling("annotations/AU_Set", "Train_Set", "Validation_Set", "faces"),
+    "abaw5": Spelling("5th ABAW Annotations/AU_Detection_Challenge", "Train_Set", "Validation_Set", "images"),
+    "abaw6": Spelling(
+        "6th_ABAW_Annotations/AU_Detection_Challenge", "Train_Set", "Validation_Set", "cropped_aligned_images"
+    ),
+    "by_hand": Spelling("labels/ABAW/action units", "train", "val", "aff-wild2/Cropped-Aligned"),
+}
+
+TRAPS = {
+    "missing_crop": "each video's 2nd row is an extra one without a crop",
+    "unknown_row": "each video's 2nd row is an extra one of -1 throughout",
+    "partly_unknown_row": "each video's 2nd row is an extra one with a single -1",
+    "extra_crops": "each video has two crops beyond its last row",
+    "people": "the first two training videos are _left and _right of one video",
+    "untidy": "the header ends with a blank, commas are followed by blanks",
+    "crlf": "lines end with CR LF",
+    "bom": "files begin with a byte-order mark",
+    "permuted": "columns stand in reverse order",
+}
+"""What real copies hold. Those that insert a row do so in the order given here, each as the 2nd row."""
+
+_DECOYS = {
+    "EXPR_Classification_Challenge": ("Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other", "0"),
+    "VA_Estimation_Challenge": ("valence,arousal", "0.25,-0.5"),
+}
+_GRID = (3, 4)  # each AU shows as the brightness of one cell
+
+
+def default_labels(
+    videos: tuple[int, int] = (3, 2),
+    frames: tuple[int, int] = (6, 5),
+    seed: int = 0,
+    num_aus: int = len(AFFWILD2),
+    people: bool = False,
+) -> dict[str, dict[str, np.ndarray]]:
+    """Random labels in which every AU is present and absent in both splits (given two rows or more).
+
+    Args:
+        videos: Number of training and of validation videos.
+        frames: Rows in each training and in each validation video.
+        seed: Of the random labels.
+        num_aus: Columns.
+        people: Make the first two training videos ``_left`` and ``_right`` of one.
+
+    Returns:
+        Split -> video -> (rows, num_aus) int8 in {0, 1}.
+    """
+    rng = np.random.default_rng(seed)
+    result = {}
+    for split, count, rows, first in (
+        ("train", videos[0], frames[0], 1),
+        ("val", videos[1], frames[1], 1 + videos[0]),
+    ):
+        labels = (rng.random((count * rows, num_aus)) < 0.4).astype(np.int8)
+        columns = np.arange(num_aus)
+        labels[(columns + 1) % len(labels), columns] = 0
+        labels[columns % len(labels), columns] = 1
+        names = [f"{number}-30-1280x720" for number in range(first, first + count)]
+        if people and split == "train":
+            names[:2] = [f"{names[0]}_left", f"{names[0]}_right"]
+        result[split] = dict(zip(names, np.split(labels, count), strict=True))
+    return result
+
+
+def write_affwild2(
+    root: Path,
+    *,
+    spelling: str | Spelling = "abaw3",
+    videos: tuple[int, int] = (3, 2),
+    frames: tuple[int, int] = (6, 5),
+    labels: Labels | None = None,
+    crops: Mapping[str, Collection[int]] | None = None,
+    aus: Sequence[int] = AFFWILD2,
+    size: int = 112,
+    seed: int = 0,
+    traps: Collection[str] = (),
+    decoys: bool = True,
+) -> Path:
+    """Writes a data set whose pictures show the labels, so that a network can learn them.
+
+    Args:
+        root: Folder to write to; made if missing.
+        spelling: Name in SPELLINGS, or names of one's own.
+        videos: Number of training and of validation videos; see ``default_labels``.
+        frames: Rows in each training and in each validation video.
+        labels: Labels instead of random ones.
+        crops: Video -> 1-based numbers of the frames that have a crop; all rows for videos not named.
+        aus: AU of each label column.
+        size: Side of the crops in pixels; 0 writes empty files, for readers of names only.
+        seed: Of labels and pixels.
+        traps: Names in TRAPS.
+        decoys: Also write the annotations of the other challenges, a video file and the list of test videos.
+
+    Returns:
+        The root.
+    """
+    if unknown := set(traps) - set(TRAPS):
+        raise ValueError(f"unknown traps: {sorted(unknown)}")
+    names = SPELLINGS[spelling] if isinstance(spelling, str) else spelling
+    if labels is None:
+        labels = default_labels(videos, frames, seed, len(aus), "people" in traps)
+    rng = np.random.default_rng(seed)
+    for split, tables in labels.items():
+        folder = root / names.annotations / getattr(names, split)
+        folder.mkdir(parents=True, exist_ok=True)
+        for video, plain in tables.items():
+            table, without = _with_rows(np.asarray(plain, np.int8), traps)
+            write_annotation(folder / f"{video}.txt", table, aus, traps)
+            numbers = set(range(1, len(table) + 1)) - without
+            if crops is not None and video in crops:
+                numbers = set(crops[video])
+            if "extra_crops" in traps:
+                numbers |= {len(table) + 1, len(table) + 2}
+            _write_crops(root / names.crops / video, table, sorted(numbers), size, rng)
+            if decoys:
+                _write_decoys(root, names, split, video, len(table))
+    if decoys:
+        (root / "batch1").mkdir(exist_ok=True)
+        (root / "batch1" / "1-30-1280x720.mp4").write_bytes(b"\0")
+        (root / "Action_Unit_Detection_Challenge_test_set_release.txt").write_text("9-15-1920x1080\n")
+    return root
+
+
+def write_annotation(
+    file: Path, labels: np.ndarray, aus: Sequence[int] = AFFWILD2, traps: Collection[str] = ()
+) -> Path:
+    """Writes one annotation file, byte for byte as asked for."""
+    order = range(len(aus))[::-1] if "permuted" in traps else range(len(aus))
+    comma = ", " if "untidy" in traps else ","
+    lines = [",".join(f"AU{aus[i]}" for i in order) + (" " if "untidy" in traps else "")]
+    lines += [comma.join(str(int(row[i])) for i in order) for row in labels]
+    newline = "\r\n" if "crlf" in traps else "\n"
+    text = "".join(line + newline for line in lines)
+    file.write_bytes(text.encode("utf-8-sig" if "bom" in traps else "utf-8"))
+    return file
+
+
+def _with_rows(labels: np.ndarray, traps: Collection[str]) -> tuple[np.ndarray, set[int]]:
+    """The labels with the rows that traps insert, and the numbers of the rows without a crop."""
+    without: set[int] = set()
+    for trap in TRAPS:
+        if trap not in traps or trap not in ("missing_crop", "unknown_row", "partly_unknown_row"):
+            continue
+        row = np.zeros(labels.shape[1], np.int8)
+        if trap == "unknown_row":
+            row[:] = -1
+        elif trap == "partly_unknown_row":
+            row[-1] = -1
+        labels = np.insert(labels, 1, row, axis=0)
+        without = {number + 1 for number in without} | ({2} if trap == "missing_crop" else set())
+    return labels, without
+
+
+def _write_crops(
+    folder: Path, labels: np.ndarray, numbers: Sequence[int], size: int, rng: np.random.Generator
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    rows, columns = _GRID
+    for number in numbers:
+        file = folder / f"{number:05d}.jpg"
+        if not size:
+            file.touch()
+            continue
+        cells = np.zeros(rows * columns)
+        if number <= len(labels):
+            shown = labels[number - 1][: len(cells)] == 1
+            cells[: len(shown)] = shown
+        y, x = np.arange(size) * rows // size, np.arange(size) * columns // size
+        pixels = 70.0 + 110 * cells.reshape(rows, columns)[y][:, x][..., None]
+        pixels = pixels + rng.uniform(-25, 25, (size, size, 3))
+        Image.fromarray(pixels.astype(np.uint8)).save(file, quality=90)
+
+
+def _write_decoys(root: Path, names: Spelling, split: str, video: str, rows: int) -> None:
+    """Annotations of the other challenges, beside those of AUs and in the same form."""
+    for challenge, (header, row) in _DECOYS.items():
+        folder = (root / names.annotations).parent / challenge / getattr(names, split)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{video}.txt").write_text("\n".join([header, *[row] * rows]) + "\n")
