@@ -36,11 +36,14 @@ class History(Callback):
     Args:
         folder: The run folder; rows that an interrupted attempt left there are kept.
         title: Begins each line, for instance the row and its seed.
+        every: Seconds between two lines within an epoch; None: none, where a progress bar is shown.
     """
 
-    def __init__(self, folder: Path, title: str) -> None:
+    def __init__(self, folder: Path, title: str, every: float | None = None) -> None:
         self.file = folder / "history.csv"
         self.title = title
+        self.every = every
+        self.said = 0.0
         self.rows: list[dict[str, Any]] = []
         self.started = 0.0
 
@@ -52,8 +55,20 @@ class History(Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the epoch's clock."""
-        self.started = time.perf_counter()
+        self.started = self.said = time.perf_counter()
         self.rows = [row for row in self.rows if int(row["epoch"]) < trainer.current_epoch]
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Says from time to time how far the epoch is."""
+        now = time.perf_counter()
+        if self.every is None or now - self.said < self.every:
+            return
+        self.said = now
+        part = (batch_idx + 1) / trainer.num_training_batches
+        left = (now - self.started) / part * ((trainer.max_epochs or 0) - trainer.current_epoch - part)
+        log.info(f"{self.title}: epoch {trainer.current_epoch + 1} {part:.0%}, about {left:.0f} s left")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Adds the epoch; Lightning has validated by now."""

@@ -38,7 +38,7 @@ by its fingerprint, and ``model`` only joins other keys."""
 _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "simplejpeg", "anny")
 
 
-class RunError(Exception):
+class RunError(RuntimeError):
     """A run folder cannot be used as asked; the message says why and what to do."""
 
 

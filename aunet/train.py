@@ -5,7 +5,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         return {key: float(value) for key, value in trainer.callback_metrics.items()}
     folder = Path(cfg.out_dir)
     with runs.locked(folder):
-        with _quiet(datamodule_log := logging.getLogger("aunet.data"), (folder / "metrics.json").exists()):
+        with _quiet(logging.getLogger("aunet.data"), (folder / "metrics.json").exists()):
             datamodule.setup("fit")
         fingerprint = datamodule.fingerprint()
         old = folder / "config.yaml"
@@ -81,8 +81,26 @@ def train(cfg: DictConfig) -> dict[str, Any]:
             OmegaConf.save(OmegaConf.create(config), temporary)
         data = {"data_fingerprint": fingerprint, "splits": summary_counts(datamodule.tables)}
         runs.begin(folder, data, describe_host())
-        del datamodule_log
         return _run(cfg, config, datamodule, folder, title)
+
+
+def prepare_data(overrides: Sequence[str], **changes: Any) -> Path:
+    """Makes the data set that a configuration names, where it can be made and is not there yet.
+
+    Args:
+        overrides: As on the command line, for instance ``["data=rendered_large"]``.
+        **changes: Arguments of the set's ``prepare`` to replace, for instance ``seed``.
+
+    Returns:
+        The data set's folder.
+    """
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = hydra.compose("config", overrides=list(overrides))
+    for key, value in changes.items():
+        OmegaConf.update(cfg, f"data.prepare.{key}", value)
+    if "prepare" in cfg.data:
+        instantiate(cfg.data.prepare, _convert_="all")(out=cfg.data.root)
+    return Path(cfg.data.root)
 
 
 def load(run_dir: str | Path) -> ActionUnitModule:
@@ -159,7 +177,7 @@ def _fit(
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     module: ActionUnitModule = instantiate(cfg.model, _convert_="all")
     module.to(memory_format=torch.channels_last)
-    history = History(folder, title)
+    history = History(folder, title, every=None if cfg.progress else 20)
     callbacks: list[pl.Callback] = [EpochSeed(cfg.seed)]
     trial = bool(cfg.trainer.get("fast_dev_run"))
     if not trial:

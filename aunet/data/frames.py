@@ -17,7 +17,7 @@ _SAMPLED_FILES = 64
 """How many crops' bytes enter the fingerprint: enough to tell two exports of the same labels apart."""
 
 
-class DataError(Exception):
+class DataError(ValueError):
     """A data set on disk is not as documented; the message names the file and what to do."""
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from aunet.data.rendered.track import CROPS, PARTIAL, SPLITS, TRUTH, Track, render_track, replacing, tracks
 
-RENDERER_VERSION = 4
+RENDERER_VERSION = 1
 """Raise with every change that alters a picture or a label: sets of different versions are not mixed."""
 
 TEST_LIST = "Action_Unit_Detection_Challenge_test_set_release.txt"
