@@ -49,11 +49,11 @@ class Flatten(nn.Module):
 class GlobalLocalAttention(nn.Module):
     """One softmax map over the positions, shared by all AUs (paper section 3.1, Figure 2 and Eq. 1).
 
-    Each position's vector v passes FC -> BatchNorm -> ReLU -> FC(1), which gives its score; the softmax of the
-    scores over the positions weights the sum of the original vectors. Batch normalisation acts on the hidden
-    features with statistics over batch and positions. After Le et al., "Global-local attention for emotion
-    recognition" (Neural Computing and Applications, 2021), without its face branch. Keras' constants: kernels
-    Glorot-uniform, biases 0, BatchNorm epsilon 1e-3.
+    Each position's vector v passes FC -> BatchNorm -> ReLU -> FC(1), which gives its score; the softmax of
+    the scores over the positions weights the sum of the original vectors. Batch normalisation acts on the
+    hidden features with statistics over batch and positions. After Le et al., "Global-local attention for
+    emotion recognition" (Neural Computing and Applications, 2021), without its face branch. Keras' constants:
+    kernels Glorot-uniform, biases 0, BatchNorm epsilon 1e-3.
 
     Args:
         in_features: Channels C of the feature map.

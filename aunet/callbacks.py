@@ -31,7 +31,7 @@ class EpochSeed(Callback):
 
 
 class History(Callback):
-    """Writes ``history.csv``: epoch, seconds, learning rate, losses and F1 of each epoch; says one line for each.
+    """Writes ``history.csv``: seconds, learning rate, losses and F1 of each epoch; says one line for each.
 
     Args:
         folder: The run folder; rows that an interrupted attempt left there are kept.

@@ -1,8 +1,8 @@
 """The ``aunet`` command: parses, calls, prints.
 
-    aunet train [OVERRIDE ...]            one run, or with --multirun a sweep (Hydra's syntax)
-    aunet data render OUT [--size NAME]   the rendered faces
-    aunet table RUNS                      the table of a sweep's finished runs
+aunet train [OVERRIDE ...]            one run, or with --multirun a sweep (Hydra's syntax)
+aunet data render OUT [--size NAME]   the rendered faces
+aunet table RUNS                      the table of a sweep's finished runs
 """
 
 import argparse

@@ -13,14 +13,17 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 def configure_host(
-    threads: int | None = None, keep_large_blocks: bool = True, tf32: bool = False, cudnn_benchmark: bool = True
+    threads: int | None = None,
+    keep_large_blocks: bool = True,
+    tf32: bool = False,
+    cudnn_benchmark: bool = True,
 ) -> None:
     """Sets threads, allocator and matrix precision of this process.
 
     Args:
         threads: CPU threads of torch; None: one for each core this process may use.
-        keep_large_blocks: Let glibc keep freed blocks instead of giving them back to the kernel after each step:
-            a training step on the CPU then takes up to half the time, for 1 to 2 GB more resident memory.
+        keep_large_blocks: Let glibc keep freed blocks instead of giving them back to the kernel after each
+            step: on a CPU that saved up to half of a training step's time, for 1 to 2 GB more memory.
             Nothing happens where the C library is not glibc.
         tf32: Allow TF32 on CUDA: faster, with 10 bits of mantissa in products.
         cudnn_benchmark: Let cuDNN time its algorithms for the fixed crop size.

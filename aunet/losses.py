@@ -45,8 +45,8 @@ class BinaryCrossEntropy(nn.Module):
     def set_counts(self, positives: Tensor, known: Tensor) -> None:
         """Sets the weights from the training split's counts, both (num_aus,).
 
-        An AU without a positive training frame keeps weight 1, with a warning: its positive term never occurs,
-        so that any finite weight gives the same loss.
+        An AU without a positive training frame keeps weight 1, with a warning: its positive term never
+        occurs, so that any finite weight gives the same loss.
         """
         if self.weighting is None:
             return

@@ -6,7 +6,7 @@ whole split; F1 values of batches are never averaged.
 """
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import torch
 
 from aunet.facs import au_column
 
-ArrayT = TypeVar("ArrayT", npt.NDArray[np.generic], torch.Tensor)
+ArrayT = TypeVar("ArrayT", npt.NDArray[Any], torch.Tensor)
 
 THRESHOLD = 0.5
 """Probability from which on an AU counts as detected."""
@@ -60,7 +60,10 @@ def f1_per_au(counts: ArrayT) -> ArrayT:
 def f1_metrics(counts: ArrayT, aus: Sequence[int], prefix: str = "val/f1") -> dict[str, float]:
     """Macro F1 (paper Eq. 5) under ``prefix`` and each AU's F1 under ``prefix/AU<n>``."""
     f1 = [float(value) for value in f1_per_au(counts)]
-    return {prefix: float(np.mean(f1)), **{f"{prefix}/{au_column(au)}": v for au, v in zip(aus, f1, strict=True)}}
+    return {
+        prefix: float(np.mean(f1)),
+        **{f"{prefix}/{au_column(au)}": v for au, v in zip(aus, f1, strict=True)},
+    }
 
 
 def all_present_f1(labels: npt.NDArray[np.int8]) -> float:
@@ -69,7 +72,7 @@ def all_present_f1(labels: npt.NDArray[np.int8]) -> float:
     Args:
         labels: (N, num_aus) in {0, 1, -1}.
     """
-    counts = confusion_counts(np.ones(labels.shape), labels)
+    counts = confusion_counts(np.ones_like(labels), labels)
     return float(f1_per_au(counts).mean())
 
 

@@ -46,7 +46,7 @@ class ConfusionCounts(Metric):
 
 
 class ActionUnitModule(pl.LightningModule):
-    """Trains a network on occurrence labels and logs ``train/loss``, ``val/loss``, ``val/f1``, ``val/f1/AU<n>``.
+    """Trains a network on occurrence labels; logs ``train/loss``, ``val/loss``, ``val/f1``, ``val/f1/AU<n>``.
 
     Args:
         network: Pixels (or cached features) to logits.
@@ -81,7 +81,7 @@ class ActionUnitModule(pl.LightningModule):
         """Logits (B, num_aus) of a batch of frames, or of features that a frozen backbone gave before."""
         if "features" in batch:
             return self.network.classify(batch["features"])
-        return self(batch["frames"])
+        return self.forward(batch["frames"])
 
     def setup(self, stage: str) -> None:
         """Sets the loss weights from the training split, once: afterwards a checkpoint carries them."""
@@ -91,17 +91,17 @@ class ActionUnitModule(pl.LightningModule):
             self.loss.set_counts(torch.from_numpy(positives), torch.from_numpy(known))  # type: ignore[operator]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of one batch.
-
-        Raises:
-            FloatingPointError: The loss is not finite: continuing would only overwrite good weights.
-        """
+        """Loss of one batch."""
         loss: Tensor = self.loss(self.batch_logits(batch), batch["labels"])
         self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=len(batch["labels"]))
         return loss
 
     def on_train_epoch_end(self) -> None:
-        """Stops a run whose loss is no number; checked once an epoch, since each check waits for the device."""
+        """Stops a run whose loss is no number; once an epoch, since each look waits for the device.
+
+        Raises:
+            FloatingPointError: The epoch's loss is not finite.
+        """
         loss = self.trainer.callback_metrics.get("train/loss_epoch")
         if loss is not None and not bool(torch.isfinite(loss)):
             raise FloatingPointError(
@@ -125,4 +125,7 @@ class ActionUnitModule(pl.LightningModule):
         optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
         if self.scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "epoch"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "epoch"},
+        }

@@ -27,7 +27,9 @@ def linear_classifier(in_features: int, num_aus: int) -> nn.Module:
     return layer
 
 
-def mlp_classifier(in_features: int, num_aus: int, hidden: tuple[int, ...], dropout: float = 0.5) -> nn.Module:
+def mlp_classifier(
+    in_features: int, num_aus: int, hidden: tuple[int, ...], dropout: float = 0.5
+) -> nn.Module:
     """Fully connected layers with ReLU and dropout before the output, as in VGG16.
 
     Args:
@@ -49,7 +51,7 @@ class AUNet(nn.Module):
     Args:
         backbone: Feature extractor under the contract of ``aunet.backbones``.
         attention: Builds the aggregator from ``in_features`` and ``map_size``.
-        classifier: Builds the classifier from ``in_features`` and ``num_aus``; the paper has one linear layer.
+        classifier: Builds the classifier from ``in_features`` and ``num_aus``; the paper's is linear.
         num_aus: Number of AUs.
         image_size: Side of the square input in pixels; fixes the map that the aggregator is built for.
 

@@ -25,9 +25,9 @@ def read_rows(sweep: str | Path, order: Sequence[str] = ()) -> list[Row]:
         order: Rows that come first, in this order; others follow by name.
 
     Returns:
-        Rows with ``row``, ``title``, ``seeds`` (list), ``f1`` (mean over seeds), ``f1_std`` (over seeds; None for
-        one), ``f1_per_au`` (``{"AU1": ...}``), ``paper_f1`` (None where the paper has no such row), ``data``,
-        ``from_scratch``, ``frozen``, ``parameters``, ``epochs`` and ``training_seconds`` (mean over seeds).
+        Rows with ``row``, ``title``, ``seeds`` (list), ``f1`` (mean over seeds), ``f1_std`` (None for one
+        seed), ``f1_per_au`` (``{"AU1": ...}``), ``paper_f1`` (None where the paper has no such row),
+        ``data``, ``from_scratch``, ``frozen``, ``parameters``, ``epochs`` and ``training_seconds`` (mean).
 
     Raises:
         RunError: The runs of the sweep saw different data, so that their figures must not share a table.
@@ -115,7 +115,9 @@ def notes(rows: Sequence[Row], trivial: Mapping[str, float]) -> list[str]:
     data = sorted({row["data"] for row in rows})
     if data:
         found.append(f"F1: macro over the AUs, measured on the validation frames of {', '.join(data)}")
-        found.append("paper: as reported there for Aff-Wild2's validation set (one run each), not measured here")
+        found.append(
+            "paper: as reported there for Aff-Wild2's validation set (one run each), not measured here"
+        )
     if any(row["seeds"] and len(row["seeds"]) == 1 for row in rows):
         found.append("one seed: differences between rows are not shown to be more than chance")
     return found
@@ -153,7 +155,8 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         body.append(
             [
                 row["title"],
-                ("from scratch" if row["from_scratch"] else "pre-trained") + (", frozen" if row["frozen"] else ""),
+                ("from scratch" if row["from_scratch"] else "pre-trained")
+                + (", frozen" if row["frozen"] else ""),
                 f"{row['f1']:.4f}{spread}",
                 "–" if row["paper_f1"] is None else f"{row['paper_f1']:.4f}",
                 str(len(row["seeds"])),

@@ -1,13 +1,13 @@
 """Run folders: who may write one, when it is finished, and what it says about itself.
 
-    runs/<sweep>/<row>/seed<k>/
-      config.yaml      resolved configuration
-      provenance.json  code version, packages, data, hardware, attempts
-      best.ckpt        weights of the best epoch, loads with weights_only=True
-      last.ckpt        where an interrupted run goes on; removed at the end
-      history.csv      one line per epoch
-      predictions.npz  validation logits and labels (frames x AUs), video and frame of each, aus
-      metrics.json     written last, by rename: its presence means that the run is finished
+runs/<sweep>/<row>/seed<k>/
+  config.yaml      resolved configuration
+  provenance.json  code version, packages, data, hardware, attempts
+  best.ckpt        weights of the best epoch, loads with weights_only=True
+  last.ckpt        where an interrupted run goes on; removed at the end
+  history.csv      one line per epoch
+  predictions.npz  validation logits and labels (frames x AUs), video and frame of each, aus
+  metrics.json     written last, by rename: its presence means that the run is finished
 """
 
 import contextlib
@@ -32,10 +32,19 @@ NO_EFFECT = (
     "logger", "out_dir", "runs", "host", "progress", "data.root", "data.workers", "data.val_batch_size",
     "data.prepare", "trainer.default_root_dir", "trainer.enable_progress_bar", "title", "paper_f1", "model",
 )  # fmt: skip
-"""Keys of the configuration that change no result; all others make a run another run. ``data`` itself is compared
-by its fingerprint, and ``model`` only joins other keys."""
+"""Keys of the configuration that change no result; all others make a run another run. The data themselves are
+compared by their fingerprint, and ``model`` only joins other keys."""
 
-_PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "simplejpeg", "anny")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "torchmetrics",
+    "hydra-core",
+    "numpy",
+    "simplejpeg",
+    "anny",
+)
 
 
 class RunError(RuntimeError):
@@ -102,8 +111,8 @@ def check_unchanged(
         changed.append(f"data fingerprint: {before} -> {data_fingerprint}")
     if changed:
         raise RunError(
-            f"{folder} holds a run with another configuration: {'; '.join(changed[:12])}. Give this one another "
-            f"place (sweep=NAME or name=NAME), or remove that folder"
+            f"{folder} holds a run with another configuration: {'; '.join(changed[:12])}. Give this "
+            f"one another place (sweep=NAME or name=NAME), or remove that folder"
         )
 
 
@@ -154,7 +163,9 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     try:
         content: dict[str, Any] = json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise RunError(f"{path}, line {error.lineno}: not JSON ({error.msg}); remove the run's folder") from None
+        raise RunError(
+            f"{path}, line {error.lineno}: not JSON ({error.msg}); remove the run's folder"
+        ) from None
     return content
 
 
@@ -175,9 +186,10 @@ def _relevant(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def _commit() -> str | None:
     """Commit of the source tree that runs, marked where it has changes; None for an installed package."""
     source = Path(__file__).parent
+    # The git of the user's PATH (S607): its place differs between systems.
     try:
         described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--exclude=*"],  # noqa: S607: git from the user's PATH
+            ["git", "describe", "--always", "--dirty", "--exclude=*"],  # noqa: S607
             cwd=source, capture_output=True, text=True, check=True, timeout=10,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):

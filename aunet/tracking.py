@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import wandb
@@ -26,7 +27,7 @@ def wandb_logger(project: str, group: str, name: str, save_dir: str, **options: 
         mode = "online" if wandb.api.api_key else "offline"
         if mode == "offline":
             log.info(f"wandb: no key is set, so the run is kept in {save_dir} (upload it by `wandb sync`)")
-    os.makedirs(save_dir, exist_ok=True)  # noqa: PTH103: wandb falls back to a temporary folder if it is missing
+    Path(save_dir).mkdir(parents=True, exist_ok=True)  # wandb falls back to a temporary folder without it
     return WandbLogger(
         project=project,
         group=group,

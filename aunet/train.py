@@ -58,6 +58,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     if len(cfg.data.aus) != cfg.num_aus:
         raise DataError(f"data.aus lists {len(cfg.data.aus)} AUs, num_aus says {cfg.num_aus}")
     configure_host(**cfg.host)
+    _quiet_lightning()
     title = f"{cfg.name} seed {cfg.seed}"
     datamodule: FrameDataModule = instantiate(cfg.data, _convert_="all")
     datamodule.prepare_data()
@@ -122,7 +123,9 @@ def load(run_dir: str | Path) -> ActionUnitModule:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # said when the run was trained
         module: ActionUnitModule = instantiate(cfg.model, _convert_="all")
-    module.load_state_dict(torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"])
+    module.load_state_dict(
+        torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+    )
     return module.eval()
 
 
@@ -191,7 +194,9 @@ def _fit(
             # After the others, so that what it saves is never ahead of them.
             ModelCheckpoint(filename="last", monitor=None, save_top_k=1, **common),
         ]  # fmt: skip
-    trainer: pl.Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers or False, _convert_="all")
+    trainer: pl.Trainer = instantiate(
+        cfg.trainer, callbacks=callbacks, logger=loggers or False, _convert_="all"
+    )
     last = folder / "last.ckpt"
     resume = last if last.exists() and not trial else None
     if resume:
@@ -206,8 +211,6 @@ def _fit(
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
     finally:
         shutil.rmtree(features, ignore_errors=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     return module, trainer
 
 
@@ -244,6 +247,18 @@ def _loggers(cfg: DictConfig) -> list[Logger]:
         return []
     built = instantiate(cfg.logger, _convert_="all")
     return list(built.values()) if isinstance(built, dict) else [built]
+
+
+def _quiet_lightning() -> None:
+    """Drops Lightning's advertisements and warnings that say nothing to a user of aunet."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for message in (
+        "Checkpoint directory .* exists and is not empty",  # it is the run folder
+        "The '.*_dataloader' does not have many workers",  # chosen by FrameDataModule
+        "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning's own use of torch
+        "The number of training batches .* is smaller than the logging interval",
+    ):
+        warnings.filterwarnings("ignore", message=message)
 
 
 @contextmanager

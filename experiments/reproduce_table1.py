@@ -1,8 +1,8 @@
 """Trains every row of the paper's Table 1 and prints our table beside the paper's.
 
 ``python experiments/reproduce_table1.py [OVERRIDE ...]``; for instance ``data=affwild2 data.root=DIR``,
-``seed=0,1,2`` or ``logger=wandb``. Rows are the files of conf/experiment/table1/. Finished runs are skipped and
-interrupted ones go on, so that the same command can be given again at any time.
+``seed=0,1,2`` or ``logger=wandb``. Rows are the files of conf/experiment/table1/. Finished runs are skipped,
+interrupted ones go on: the same command can be given again at any time.
 """
 
 import sys

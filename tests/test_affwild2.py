@@ -340,7 +340,7 @@ def test_unknown_layouts_are_refused_in_a_sentence(lost, tmp_path):
     text = sentence(error)
     assert str(root) in text
     assert "Train_Set and Validation_Set" in text
-    assert "data.annotations" in text
+    assert "data.read.annotations" in text
 
 
 def test_folders_of_one_s_own_are_read_when_named(tmp_path):
@@ -352,9 +352,9 @@ def test_folders_of_one_s_own_are_read_when_named(tmp_path):
         tables = read_affwild2(root, crops="my crops", annotations=annotations)
         assert contents(tables) == expected(default_labels())
     for crops in ("no crops", tmp_path / "no crops"):
-        with pytest.raises(DataError, match=r"data\.crops=.*no crops is not a folder"):
+        with pytest.raises(DataError, match=r"data\.read\.crops=.*no crops is not a folder"):
             read_affwild2(root, crops=crops, annotations=outside)
-    with pytest.raises(DataError, match=r"data\.annotations=nowhere: .* is not a folder"):
+    with pytest.raises(DataError, match=r"data\.read\.annotations=nowhere: .* is not a folder"):
         read_affwild2(root, annotations="nowhere")
     with pytest.raises(DataError, match="holds no AU annotations"):
         read_affwild2(root, annotations="my crops")
@@ -363,7 +363,7 @@ def test_folders_of_one_s_own_are_read_when_named(tmp_path):
 def test_two_sets_of_annotations_must_be_told_apart(tmp_path):
     write_affwild2(tmp_path, size=0)
     root = write_affwild2(tmp_path, spelling="abaw6", size=0, seed=1)
-    with pytest.raises(DataError, match=r"several sets .* data\.annotations") as error:
+    with pytest.raises(DataError, match=r"several sets .* data\.read\.annotations") as error:
         read_affwild2(root)
     for spelling, seed in (("abaw3", 0), ("abaw6", 1)):
         annotations = SPELLINGS[spelling].annotations
@@ -378,7 +378,7 @@ def test_two_sets_outside_of_the_root_are_named_too(tmp_path):
     labels = root / "Third ABAW Annotations"
     for name in ("one", "two"):
         shutil.copytree(labels / "AU_Detection_Challenge", tmp_path / "labels" / name)
-    with pytest.raises(DataError, match=r"several sets .* data\.annotations") as error:
+    with pytest.raises(DataError, match=r"several sets .* data\.read\.annotations") as error:
         read_affwild2(root, annotations=tmp_path / "labels")
     for name in ("one", "two"):
         assert f"'{tmp_path / 'labels' / name}'" in sentence(error)
@@ -387,7 +387,9 @@ def test_two_sets_outside_of_the_root_are_named_too(tmp_path):
 def test_missing_crop_folder_is_refused_in_a_sentence(tmp_path):
     root = write_affwild2(tmp_path, size=0)
     (root / "cropped_aligned").rename(root / "pictures")
-    with pytest.raises(DataError, match=r"holds no crops of the annotated videos.*data\.crops") as error:
+    with pytest.raises(
+        DataError, match=r"holds no crops of the annotated videos.*data\.read\.crops"
+    ) as error:
         read_affwild2(root)
     sentence(error)
     (root / "cropped_aligned").mkdir()

@@ -226,7 +226,7 @@ def _split_folders(root: Path, annotations: str | Path | None) -> dict[str, Path
     """The folders of the splits' AU annotation files."""
     start, depth = (root, _DEPTH) if annotations is None else (root / annotations, 1)
     if not start.is_dir():
-        raise DataError(f"data.annotations={annotations}: {start} is not a folder")
+        raise DataError(f"data.read.annotations={annotations}: {start} is not a folder")
     found = []
     for folder in _folders(start, depth):
         children = {_normal(child.name): child for child in folder.iterdir() if child.is_dir()}
@@ -240,13 +240,13 @@ def _split_folders(root: Path, annotations: str | Path | None) -> dict[str, Path
         raise DataError(
             f"{start} holds no AU annotations: expected a folder such as 'Third ABAW Annotations/"
             f"AU_Detection_Challenge' with Train_Set and Validation_Set, in them <video>.txt files that "
-            f"begin with AU1,AU2,... (name the folder by data.annotations=FOLDER)"
+            f"begin with AU1,AU2,... (name the folder by data.read.annotations=FOLDER)"
         )
     if len(found) > 1:
         parents = [splits["train"].parent for splits in found]
         options = ", ".join(f"'{p.relative_to(root) if p.is_relative_to(root) else p}'" for p in parents)
         raise DataError(
-            f"{root} holds several sets of AU annotations: choose one by data.annotations: {options}"
+            f"{root} holds several sets of AU annotations: choose one by data.read.annotations: {options}"
         )
     return found[0]
 
@@ -270,7 +270,7 @@ def _crop_folder(root: Path, crops: str | Path | None, videos: set[str]) -> Path
     if crops is not None:
         folder = root / crops
         if not folder.is_dir():
-            raise DataError(f"data.crops={crops}: {folder} is not a folder")
+            raise DataError(f"data.read.crops={crops}: {folder} is not a folder")
         return folder
     named = [folder for folder in _folders(root, 2) if _normal(folder.name) in CROP_FOLDERS]
     named.sort(key=lambda folder: CROP_FOLDERS.index(_normal(folder.name)))
@@ -280,5 +280,5 @@ def _crop_folder(root: Path, crops: str | Path | None, videos: set[str]) -> Path
     looked = f"; {named[0]} has none" if named else ""
     raise DataError(
         f"{root} holds no crops of the annotated videos: expected cropped_aligned/<video>/00001.jpg (or a "
-        f"folder named images or faces){looked} (name the folder by data.crops=FOLDER)"
+        f"folder named images or faces){looked} (name the folder by data.read.crops=FOLDER)"
     )

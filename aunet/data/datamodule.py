@@ -1,6 +1,7 @@
 """FrameDataModule: streams uint8 batches to the device, where they become floats."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,8 @@ class FrameDataModule(pl.LightningDataModule):
         seed: Fixes the order of the training frames, together with the epoch.
         prepare: ``prepare(out=root)`` makes the data set where it is missing; None: it must be there.
         val_batch_size: Frames in a validation batch; changes no result.
-        workers: Processes that decode; None: none on a CPU of up to 4 cores (decoding would only take them from
-            training), else up to 8.
+        workers: Processes that decode; None: none on a CPU of up to 4 cores (they would only take the cores
+            from training), else up to 8.
         image_size: Side of the crops in pixels.
     """
 
@@ -172,14 +173,23 @@ class FrameDataModule(pl.LightningDataModule):
         folder.mkdir(parents=True, exist_ok=True)
         for split, table in self.tables.items():
             maps: npt.NDArray[np.float32] | None = None
-            loader = self._loader(FrameDataset(table, self.image_size), self.val_batch_size)
+            loader = self._loader(FrameDataset(table, self.image_size), min(64, self.val_batch_size))
+            started = said = time.perf_counter()
             with torch.inference_mode():
-                for batch in loader:
+                for done, batch in enumerate(loader):
+                    now = time.perf_counter()
+                    if done and now - said > 20:
+                        said, left = now, (now - started) * (len(loader) / done - 1)
+                        log.info(
+                            f"{split}: frozen features {done / len(loader):.0%}, about {left:.0f} s left"
+                        )
                     features = extract(_channels_first(batch["frames"].to(device, non_blocking=True)))
                     if maps is None:
                         shape = (len(table), *features.shape[1:])
                         gib = 4 * np.prod(shape) / 2**30
-                        log.info(f"{split}: frozen features {shape}, {gib:.2f} GiB, computed once in {folder}")
+                        log.info(
+                            f"{split}: frozen features of {len(table)} frames, {gib:.2f} GiB, computed once"
+                        )
                         file = folder / f"{split}.npy"
                         maps = np.lib.format.open_memmap(file, "w+", np.float32, shape)
                     maps[batch["index"].numpy()] = features.float().cpu().numpy()
@@ -187,7 +197,7 @@ class FrameDataModule(pl.LightningDataModule):
                 self._features[split] = maps
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        """Shuffled batches; a last batch that is not full is left out (BatchNorm cannot take a single frame)."""
+        """Shuffled batches; a last batch that is not full is left out: BatchNorm cannot take one frame."""
         dataset = self._dataset("train")
         sampler = EpochSampler(len(self.tables["train"]), self.seed)
         size = min(self.batch_size, len(sampler))
@@ -266,7 +276,7 @@ def _channels_first(frames: Tensor) -> Tensor:
     return frames.permute(0, 3, 1, 2)
 
 
-def _as_is(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def _as_is(batch: Any) -> Any:
     return batch
 
 

@@ -50,7 +50,8 @@ class FrameTable:
 
     def path(self, index: int) -> Path:
         """File of one frame's crop."""
-        return self.crops / self.videos[self.video[index]] / f"{self.frame[index]:05d}.jpg"
+        video = self.videos[int(self.video[index])]
+        return self.crops / video / f"{self.frame[index]:05d}.jpg"
 
     def positives(self) -> npt.NDArray[np.int64]:
         """(num_aus,) number of frames in which each AU is present."""
@@ -73,9 +74,7 @@ class FrameTable:
     def summary(self, split: str) -> str:
         """One line for people: videos, frames, dropped rows by reason, positives per AU."""
         dropped = ", ".join(f"{n} {reason}" for reason, n in self.dropped.items() if n) or "nothing"
-        positives = " ".join(
-            f"{au_column(au)}={n}" for au, n in zip(self.aus, self.positives(), strict=True)
-        )
+        positives = " ".join(f"{au_column(au)}={n}" for au, n in zip(self.aus, self.positives(), strict=True))
         return (
             f"{split}: {len(self.videos)} videos, {len(self)} frames; left out: {dropped}; "
             f"positives: {positives}"

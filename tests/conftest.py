@@ -1,0 +1,35 @@
+"""Fixtures shared by the tests: a tiny Aff-Wild2 folder, and runs on it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+import pytest
+from layouts import write_affwild2
+from omegaconf import DictConfig
+
+from aunet.train import CONF
+
+
+@pytest.fixture(scope="session")
+def affwild2(tmp_path_factory) -> Path:
+    """A tiny data set in Aff-Wild2's layout, not to be changed."""
+    return write_affwild2(tmp_path_factory.mktemp("affwild2"))
+
+
+@pytest.fixture
+def compose(affwild2, tmp_path) -> Callable[..., DictConfig]:
+    """Composes a configuration on the tiny data, its runs under tmp_path."""
+
+    def composed(*overrides: str) -> DictConfig:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            return hydra.compose(
+                "config",
+                [
+                    *("data=affwild2", f"data.root={affwild2}", f"runs={tmp_path}", "weights=none"),
+                    *("logger=none", "progress=false", "host.threads=1", "host.keep_large_blocks=false"),
+                    *("batch_size=4", "bn_momentum=0.1", "epochs=2", *overrides),
+                ],
+            )
+
+    return composed

@@ -1,0 +1,259 @@
+"""Whole runs on tiny data: the run folder, resuming, skipping, and what users see when something is wrong."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from layouts import SPELLINGS, write_affwild2
+from omegaconf import OmegaConf
+from sklearn.metrics import f1_score
+
+from aunet import runs
+from aunet.data.frames import DataError
+from aunet.train import CONF, load, train
+
+ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture
+def finished(compose):
+    """A finished run of the paper's model: (configuration, folder, metrics)."""
+    cfg = compose("experiment=table1/ours")
+    return cfg, Path(cfg.out_dir), train(cfg)
+
+
+def test_run_folder_says_everything_about_itself(finished):
+    cfg, folder, metrics = finished
+    assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == {
+        "config.yaml", "provenance.json", "best.ckpt", "history.csv", "predictions.npz", "metrics.json",
+    }  # fmt: skip
+    assert json.loads((folder / "metrics.json").read_text()) == metrics
+    with np.load(folder / "predictions.npz", allow_pickle=False) as predictions:
+        logits, labels = predictions["logits"], predictions["labels"]
+        assert logits.shape == labels.shape == (len(predictions["video"]), 12)
+        assert predictions["frame"].shape == predictions["video"].shape
+        assert predictions["aus"].tolist() == list(cfg.data.aus)
+    detected = (1 / (1 + np.exp(-logits.astype(np.float64))) >= 0.5).astype(int)
+    expected = [f1_score(labels[:, i], detected[:, i], zero_division=0) for i in range(12)]
+    assert metrics["val/f1"] == pytest.approx(np.mean(expected), abs=1e-6)
+    assert [metrics[f"val/f1/AU{au}"] for au in cfg.data.aus] == pytest.approx(expected, abs=1e-6)
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert provenance["splits"]["train"]["frames"] > 0
+    assert len(provenance["attempts"]) == 1
+
+
+def test_best_weights_reload_and_give_the_predictions(finished, affwild2):
+    cfg, folder, _ = finished
+    torch.load(folder / "best.ckpt", weights_only=True)
+    module = load(folder)
+    assert not module.training
+    from hydra.utils import instantiate
+
+    datamodule = instantiate(cfg.data, _convert_="all")
+    datamodule.setup("fit")
+    with torch.inference_mode():
+        logits = torch.cat([
+            module.batch_logits(datamodule.on_after_batch_transfer(batch, 0))
+            for batch in datamodule.val_dataloader()
+        ])  # fmt: skip
+    with np.load(folder / "predictions.npz") as predictions:
+        np.testing.assert_allclose(logits.numpy(), predictions["logits"], atol=1e-5)
+
+
+def test_loss_weights_travel_with_the_checkpoint(finished):
+    _, folder, _ = finished
+    train_split = json.loads((folder / "provenance.json").read_text())["splits"]["train"]
+    weights = np.array(train_split["known"]) / (2 * np.array(train_split["positives"]))
+    np.testing.assert_allclose(load(folder).loss.pos_weight.numpy(), weights, rtol=1e-6)
+
+
+def test_finished_run_is_skipped(finished):
+    cfg, folder, metrics = finished
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert train(cfg) == metrics
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_changed_configuration_is_refused_and_named(finished, compose):
+    with pytest.raises(runs.RunError, match=r"lr: 0\.001 -> 0\.01.*sweep=NAME"):
+        train(compose("experiment=table1/ours", "lr=0.01"))
+
+
+def test_changed_data_are_refused(finished, compose, affwild2, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(affwild2, other)
+    crop = min(other.rglob("*.jpg"))
+    for path in crop.parent.glob("*.jpg"):
+        path.unlink()
+    with pytest.raises(runs.RunError, match="data fingerprint"):
+        train(compose("experiment=table1/ours", f"data.root={other}"))
+
+
+def test_another_place_and_logger_are_no_change(finished, compose, affwild2, tmp_path):
+    _, _, metrics = finished
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(affwild2, elsewhere)
+    assert train(compose("experiment=table1/ours", f"data.root={elsewhere}", "logger=csv")) == metrics
+
+
+def test_equal_seeds_give_equal_metrics_and_others_do_not(finished, compose):
+    _, folder, metrics = finished
+    again = train(compose("experiment=table1/ours", "sweep=again"))
+    assert {k: v for k, v in again.items() if k.startswith("val/")} == {
+        k: v for k, v in metrics.items() if k.startswith("val/")
+    }
+    other = compose("experiment=table1/ours", "sweep=again", "seed=1")
+    train(other)
+    with np.load(folder / "predictions.npz") as a, np.load(Path(other.out_dir) / "predictions.npz") as b:
+        assert not np.allclose(a["logits"], b["logits"])
+
+
+class _Killed(BaseException):
+    pass
+
+
+SMALL_BASELINE = ("experiment=table1/baseline", "classifier.hidden=[16,16]")
+
+
+# The baseline draws dropout masks and caches features.
+@pytest.mark.parametrize("row", [("experiment=table1/ours",), SMALL_BASELINE], ids=["ours", "baseline"])
+def test_interrupted_run_goes_on_as_if_nothing_had_happened(compose, monkeypatch, row):
+    whole = compose(*row, "sweep=whole", "epochs=3")
+    expected = train(whole)
+    cut = compose(*row, "sweep=cut", "epochs=3")
+    from aunet.module import ActionUnitModule
+
+    epochs: list[int] = []
+    original = ActionUnitModule.training_step
+
+    def step(self, batch, batch_idx):
+        if self.current_epoch == 2 and not epochs:
+            epochs.append(self.current_epoch)
+            raise _Killed
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(ActionUnitModule, "training_step", step)
+    with pytest.raises(_Killed):
+        train(cut)
+    assert (Path(cut.out_dir) / "last.ckpt").exists()
+    assert not (Path(cut.out_dir) / "metrics.json").exists()
+    metrics = train(cut)
+    assert metrics["val/f1"] == expected["val/f1"]
+    with (
+        np.load(Path(whole.out_dir) / "predictions.npz") as a,
+        np.load(Path(cut.out_dir) / "predictions.npz") as b,
+    ):
+        np.testing.assert_array_equal(a["logits"], b["logits"])
+    attempts = json.loads((Path(cut.out_dir) / "provenance.json").read_text())["attempts"]
+    assert len(attempts) == 2
+    assert metrics["epochs"] == 3
+
+
+def test_learning_rate_is_set_after_the_given_epochs(compose):
+    seen: list[float] = []
+
+    class Record(pl.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if batch_idx == 0:
+                seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    from hydra.utils import instantiate
+
+    cfg = compose("lr_epochs=5", "epochs=7", "backbone.filters=[4,4,4,4,4,4]")
+    datamodule = instantiate(cfg.data, _convert_="all")
+    module = instantiate(cfg.model, _convert_="all")
+    trainer = pl.Trainer(
+        max_epochs=7,
+        callbacks=[Record()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accelerator="cpu",
+    )
+    trainer.fit(module, datamodule=datamodule)
+    assert seen == pytest.approx([1e-3] * 5 + [1e-4] * 2)
+
+
+def test_frozen_features_are_computed_once_and_change_nothing(compose, monkeypatch):
+    """Logits from cached features equal those from frames."""
+    cfg = compose(*SMALL_BASELINE)
+    train(cfg)
+    assert not (Path(cfg.out_dir) / "features").exists()
+    module = load(cfg.out_dir)
+    from hydra.utils import instantiate
+
+    datamodule = instantiate(cfg.data, _convert_="all")
+    datamodule.setup("fit")
+    batch = next(iter(datamodule.val_dataloader()))
+    with torch.inference_mode():
+        logits = module(batch["frames"].permute(0, 3, 1, 2))
+    with np.load(Path(cfg.out_dir) / "predictions.npz") as predictions:
+        np.testing.assert_allclose(logits.numpy(), predictions["logits"][: len(logits)], atol=1e-4)
+
+
+def test_unreadable_crop_is_named(compose, affwild2, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(affwild2, broken)
+    for crop in broken.rglob("*.jpg"):
+        crop.write_bytes(crop.read_bytes()[:40])
+    with pytest.raises(DataError, match=r"\.jpg: not a readable JPEG"):
+        train(compose(f"data.root={broken}"))
+
+
+def test_not_a_number_stops_the_run(compose):
+    with pytest.raises(FloatingPointError, match="lower optimizer"):
+        train(compose("lr=1e30", "lr_after=1e30", "epochs=3"))
+
+
+def command(*overrides: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "experiments" / "train.py"), *overrides],
+        cwd=cwd, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+
+
+SMALL = (
+    "data=affwild2", "epochs=1", "batch_size=4", "weights=none", "logger=none", "host.threads=1",
+    "backbone.filters=[4,4,4,4,4,4]",
+)  # fmt: skip
+
+
+def test_command_trains_on_a_folder_of_another_spelling(tmp_path):
+    spelling = list(SPELLINGS)[2]
+    root = write_affwild2(tmp_path / "data", spelling=spelling)
+    done = command("experiment=table1/ours", f"data.root={root}", *SMALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "train: " in done.stdout
+    assert "val: " in done.stdout
+    assert (tmp_path / "runs" / "table1" / "ours" / "seed0" / "metrics.json").exists()
+
+
+def test_unknown_layout_ends_in_one_sentence(tmp_path):
+    (tmp_path / "data").mkdir()
+    done = command("experiment=table1/ours", f"data.root={tmp_path / 'data'}", *SMALL, cwd=tmp_path)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "aunet: " in done.stderr
+    assert "holds no AU annotations" in done.stderr
+
+
+def test_failing_row_of_a_sweep_does_not_stop_the_others(affwild2, tmp_path):
+    done = command("--multirun", "experiment=table1/ours", "lr=1e-3,-1", f"data.root={affwild2}",
+                   "sweep=lr${lr}", *SMALL, cwd=tmp_path)  # fmt: skip
+    assert done.returncode != 0
+    assert (tmp_path / "runs" / "lr0.001" / "ours" / "seed0" / "metrics.json").exists()
+
+
+def test_configuration_on_disk_is_the_resolved_one(finished):
+    _, folder, _ = finished
+    assert "${" not in (folder / "config.yaml").read_text()
+    assert OmegaConf.load(folder / "config.yaml").name == "ours"
+    assert CONF.is_dir()
