@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -14,12 +13,13 @@ import hydra
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
+from hydra.errors import CompactHydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
 
 from aunet import runs
 from aunet.callbacks import EpochSeed, History
@@ -37,7 +37,7 @@ _PACKAGED = Path(__file__).parent / "conf"
 CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
 """The configuration folder: inside an installed package, or at the top of the source tree."""
 
-USER_ERRORS = (DataError, WeightsError, runs.RunError)
+USER_ERRORS = (DataError, WeightsError, runs.RunError, FloatingPointError, OmegaConfBaseException)
 """Errors whose message is all that a user needs."""
 
 
@@ -67,6 +67,10 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         _, trainer = _fit(cfg, datamodule, Path(cfg.out_dir), title, [])
         return {key: float(value) for key, value in trainer.callback_metrics.items()}
     folder = Path(cfg.out_dir)
+    if rank_zero_only.rank:  # a further process of a run on several devices: the first one keeps the folder
+        datamodule.setup("fit")
+        _fit(cfg, datamodule, folder, title, [])
+        return {}
     with runs.locked(folder):
         with _quiet(logging.getLogger("aunet.data"), (folder / "metrics.json").exists()):
             datamodule.setup("fit")
@@ -140,8 +144,6 @@ def _run(
         for logger in loggers:
             logger.log_hyperparams(config)
         module, trainer = _fit(cfg, datamodule, folder, title, loggers)
-        if not trainer.is_global_zero:
-            return {}
         metrics = _evaluate(cfg, module, datamodule, trainer, folder)
         history = next(c for c in trainer.callbacks if isinstance(c, History))  # type: ignore[attr-defined]
         for logger in loggers:
@@ -201,7 +203,7 @@ def _fit(
     resume = last if last.exists() and not trial else None
     if resume:
         log.info(f"{title}: goes on from the last finished epoch")
-    features = folder / "features"
+    features = folder / f"features{rank_zero_only.rank or ''}"
     try:
         if module.network.frozen_backbone:
             device = trainer.strategy.root_device
@@ -273,17 +275,15 @@ def _quiet(logger: logging.Logger, quiet: bool) -> Iterator[None]:
 
 
 def _task(cfg: DictConfig) -> float | None:
-    """What Hydra runs: one row; user errors become one sentence, in a sweep without ending the other rows."""
+    """What Hydra runs: one row. What the user has to mend becomes one sentence instead of a traceback."""
     try:
         return train(cfg).get("val/f1")
     except (*USER_ERRORS, InstantiationException) as error:
-        cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
-        if not isinstance(cause, (*USER_ERRORS, ValueError)):
+        cause = error.__cause__ if isinstance(error, InstantiationException) else error
+        if not isinstance(cause, USER_ERRORS):
             raise
-        if HydraConfig.get().mode == hydra.types.RunMode.MULTIRUN:
-            log.error(f"{cfg.name} seed {cfg.seed}: {cause}")
-            raise
-        sys.exit(f"aunet: {cause}")
+        # Hydra prints this class without a traceback, and in a sweep goes on with the other rows.
+        raise CompactHydraException(f"aunet: {cfg.name} seed {cfg.seed}: {cause}") from None
 
 
 main = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_task)

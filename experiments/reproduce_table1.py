@@ -13,7 +13,7 @@ from rich.console import Console
 
 from aunet import results
 from aunet.host import usable_cores
-from aunet.train import CONF, main, prepare_data
+from aunet.train import CONF, USER_ERRORS, main, prepare_data
 
 # The paper's order; rows that were added follow by name.
 PAPER = (
@@ -33,7 +33,8 @@ def reproduce(overrides: list[str]) -> int:
     rows = sorted(file.stem for file in (CONF / "experiment" / "table1").glob("*.yaml"))
     rows.sort(key=lambda row: (PAPER.index(row) if row in PAPER else len(PAPER), row))
     experiments = ",".join(f"table1/{row}" for row in rows)
-    launcher = [] if "hydra/launcher" in given else side_by_side()
+    done = {entry["row"] for entry in results.read_rows(sweep)}
+    launcher = [] if "hydra/launcher" in given or done >= set(rows) else side_by_side()
     # Once, with its progress, before the rows ask for it.
     prepare_data([override for override in overrides if override.startswith(("data=", "data."))])
     sys.argv = [sys.argv[0], "--multirun", f"experiment={experiments}", *launcher, *overrides]
@@ -71,4 +72,7 @@ def side_by_side() -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(reproduce(sys.argv[1:]))
+    try:
+        sys.exit(reproduce(sys.argv[1:]))
+    except USER_ERRORS as error:
+        sys.exit(f"aunet: {error}")

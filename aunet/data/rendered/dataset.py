@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from aunet.data.frames import DataError
 from aunet.data.rendered.track import CROPS, PARTIAL, SPLITS, TRUTH, Track, render_track, replacing, tracks
 
 RENDERER_VERSION = 1
@@ -52,18 +53,16 @@ def render(
         The folder, as a Path.
 
     Raises:
-        ValueError: an argument is out of range, or the folder holds something else: a set made with other
+        DataError: an argument is out of range, or the folder holds something else: a set made with other
             arguments, or files that are no rendered set.
         ModuleNotFoundError: anny is not installed.
     """
     from filelock import FileLock
 
     if unknown := set(videos) - set(SPLITS):
-        raise ValueError(f"videos: unknown split {sorted(unknown)}; its keys are {', '.join(SPLITS)}")
+        raise DataError(f"videos: unknown split {sorted(unknown)}; its keys are {', '.join(SPLITS)}")
     if min(frames_per_video, stride) < 1 or min(videos.values(), default=0) < 0 or seed < 0:
-        raise ValueError(
-            "frames_per_video and stride are at least 1, videos and seed at least 0: change them"
-        )
+        raise DataError("frames_per_video and stride are at least 1, videos and seed at least 0: change them")
     arguments: dict[str, Any] = {
         "renderer_version": RENDERER_VERSION,
         "videos": {split: int(videos.get(split, 0)) for split in SPLITS},
@@ -98,7 +97,7 @@ def _holds(manifest: Path, arguments: Mapping[str, Any], root: Path) -> bool:
         if found.get(key) != arguments.get(key)
     ]
     if differing:
-        raise ValueError(
+        raise DataError(
             f"out: {root} holds faces rendered with other arguments ({'; '.join(differing)}); "
             "render to another folder, or delete this one"
         )
@@ -110,7 +109,7 @@ def _prepare(root: Path, arguments: Mapping[str, Any]) -> None:
     started = root / PARTIAL / MANIFEST
     foreign = sorted(p.name for p in root.iterdir() if p.name not in (".lock", PARTIAL))
     if not _holds(started, arguments, root) and foreign:
-        raise ValueError(f"out: {root} holds {foreign[0]}, which is no rendered set; give an empty folder")
+        raise DataError(f"out: {root} holds {foreign[0]}, which is no rendered set; give an empty folder")
     started.parent.mkdir(exist_ok=True)
     _write_json(started, {"arguments": arguments})
     for leftover in started.parent.iterdir():
