@@ -50,7 +50,8 @@ def _render(options: argparse.Namespace) -> None:
 
     changes = {"seed": options.seed, "workers": options.workers}
     given = {key: value for key, value in changes.items() if value is not None}
-    out = prepare_data([f"data={options.size}", f"data.root={options.out}"], **given)
+    quoted = "'" + options.out.replace("'", "\\'") + "'"  # in Hydra's grammar, for any name of a folder
+    out = prepare_data([f"data={options.size}", f"data.root={quoted}"], **given)
     print(f"{out} is complete: train on it by data={options.size} data.root={out}")
 
 
@@ -62,10 +63,11 @@ def _table(options: argparse.Namespace) -> None:
         sys.exit(f"aunet: {options.runs} holds no finished run (expected <row>/seed<k>/metrics.json)")
     trivial = results.trivial_f1(options.runs)
     files = results.write_table(options.runs, rows, trivial)
-    console = Console()
+    # Full width even where the output goes to a file, so that no title is broken.
+    console = Console(width=None if sys.stdout.isatty() else 130, markup=False)
     console.print(results.terminal(rows))
     for note in [*results.notes(rows, trivial), f"written: {', '.join(map(str, files))}"]:
-        console.print(f"- {note}")
+        console.print(f"- {note}", soft_wrap=True)
 
 
 if __name__ == "__main__":

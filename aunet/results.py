@@ -6,8 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
+import numpy.typing as npt
 from rich.table import Table as RichTable
 
 from aunet.facs import au_column
@@ -56,8 +58,7 @@ def trivial_f1(sweep: str | Path) -> dict[str, float]:
     for file in sorted(Path(sweep).glob("*/seed*/metrics.json")):
         metrics = read_metrics(file.parent)
         if metrics is not None:
-            with np.load(file.parent / "predictions.npz", allow_pickle=False) as predictions:
-                labels = predictions["labels"]
+            labels = _labels(file.parent / "predictions.npz")
             return {
                 "every AU present": all_present_f1(labels),
                 "random at the training rates": random_f1(labels, np.array(metrics["training_rates"])),
@@ -121,6 +122,15 @@ def notes(rows: Sequence[Row], trivial: Mapping[str, float]) -> list[str]:
     if any(row["seeds"] and len(row["seeds"]) == 1 for row in rows):
         found.append("one seed: differences between rows are not shown to be more than chance")
     return found
+
+
+def _labels(predictions: Path) -> npt.NDArray[np.int8]:
+    try:
+        with np.load(predictions, allow_pickle=False) as arrays:
+            return np.asarray(arrays["labels"])
+    # NumPy's, for files that are cut off, no archive, or without labels.
+    except (BadZipFile, EOFError, KeyError, ValueError) as error:
+        raise RunError(f"{predictions}: not readable ({error}); remove the run's folder") from None
 
 
 def _row(name: str, runs: list[Row]) -> Row:

@@ -161,11 +161,11 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise RunError(
-            f"{path}, line {error.lineno}: not JSON ({error.msg}); remove the run's folder"
-        ) from None
+        content = json.loads(path.read_text())
+    except ValueError as error:  # no JSON, or no text at all
+        raise RunError(f"{path}: not JSON ({error}); remove the run's folder") from None
+    if not isinstance(content, dict):
+        raise RunError(f"{path}: no JSON object; remove the run's folder")
     return content
 
 

@@ -67,7 +67,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         _, trainer = _fit(cfg, datamodule, Path(cfg.out_dir), title, [])
         return {key: float(value) for key, value in trainer.callback_metrics.items()}
     folder = Path(cfg.out_dir)
-    if rank_zero_only.rank:  # a further process of a run on several devices: the first one keeps the folder
+    if _rank():  # a further process of a run on several devices: the first one keeps the folder
         datamodule.setup("fit")
         _fit(cfg, datamodule, folder, title, [])
         return {}
@@ -193,8 +193,8 @@ def _fit(
                 auto_insert_metric_name=False, **common,
             ),
             history,
-            # After the others, so that what it saves is never ahead of them.
-            ModelCheckpoint(filename="last", monitor=None, save_top_k=1, **common),
+            # At the epoch's end, after the others: what it saves is never ahead of them.
+            ModelCheckpoint(filename="last", monitor=None, save_on_train_epoch_end=True, **common),
         ]  # fmt: skip
     trainer: pl.Trainer = instantiate(
         cfg.trainer, callbacks=callbacks, logger=loggers or False, _convert_="all"
@@ -203,7 +203,7 @@ def _fit(
     resume = last if last.exists() and not trial else None
     if resume:
         log.info(f"{title}: goes on from the last finished epoch")
-    features = folder / f"features{rank_zero_only.rank or ''}"
+    features = folder / f"features{_rank() or ''}"
     try:
         if module.network.frozen_backbone:
             device = trainer.strategy.root_device
@@ -249,6 +249,11 @@ def _loggers(cfg: DictConfig) -> list[Logger]:
         return []
     built = instantiate(cfg.logger, _convert_="all")
     return list(built.values()) if isinstance(built, dict) else [built]
+
+
+def _rank() -> int:
+    """Number of this process among those of a run on several devices, as Lightning set it at its import."""
+    return int(getattr(rank_zero_only, "rank", 0))
 
 
 def _quiet_lightning() -> None:

@@ -125,9 +125,9 @@ SMALL_BASELINE = ("experiment=table1/baseline", "classifier.hidden=[16,16]")
 # The baseline draws dropout masks and caches features.
 @pytest.mark.parametrize("row", [("experiment=table1/ours",), SMALL_BASELINE], ids=["ours", "baseline"])
 def test_interrupted_run_goes_on_as_if_nothing_had_happened(compose, monkeypatch, row):
-    whole = compose(*row, "sweep=whole", "epochs=3")
+    whole = compose(*row, "sweep=whole", "epochs=3", "lr_epochs=2")
     expected = train(whole)
-    cut = compose(*row, "sweep=cut", "epochs=3")
+    cut = compose(*row, "sweep=cut", "epochs=3", "lr_epochs=2")
     from aunet.module import ActionUnitModule
 
     epochs: list[int] = []

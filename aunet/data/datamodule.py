@@ -77,6 +77,16 @@ class FeatureDataset(Dataset[dict[str, Tensor]]):
         }
 
 
+class _Loader(DataLoader[dict[str, Tensor]]):
+    """Gives errors of worker processes the one sentence that they have without workers."""
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:  # type: ignore[override]
+        try:
+            yield from super().__iter__()
+        except DataError as error:  # torch puts the worker's traceback before the message
+            raise DataError(str(error).rpartition(f"{DataError.__name__}: ")[2].strip()) from None
+
+
 class EpochSampler(Sampler[int]):
     """A permutation fixed by (seed, epoch) alone, so that a resumed run sees the order it would have seen."""
 
@@ -226,7 +236,7 @@ class FrameDataModule(pl.LightningDataModule):
         drop_last: bool = False,
     ) -> DataLoader[dict[str, Tensor]]:
         workers = self.workers if isinstance(dataset, FrameDataset) else 0
-        return DataLoader(
+        return _Loader(
             dataset,
             batch_size=batch_size,
             sampler=sampler or SequentialSampler(dataset),

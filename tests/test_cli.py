@@ -1,0 +1,150 @@
+"""The ``aunet`` command: what it calls, what it prints, and errors in one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+from run_folders import write_run
+
+from aunet.cli import main
+from aunet.train import CONF
+
+
+@pytest.fixture
+def rendered(monkeypatch):
+    """What would have been rendered."""
+    calls = []
+    monkeypatch.setattr("aunet.data.rendered.render", lambda **arguments: calls.append(arguments))
+    return calls
+
+
+def stopped(*arguments: object) -> str:
+    """The message with which the command ends."""
+    with pytest.raises(SystemExit) as caught:
+        main([str(argument) for argument in arguments])
+    assert isinstance(caught.value.code, str)
+    assert caught.value.code.startswith("aunet: ")
+    return caught.value.code
+
+
+def test_render_makes_the_configured_set(rendered, tmp_path, capsys):
+    main(["data", "render", str(tmp_path / "faces")])
+    (call,) = rendered
+    assert call["out"] == str(tmp_path / "faces")
+    configured = OmegaConf.load(CONF / "data" / "rendered.yaml").data.prepare
+    assert call["videos"] == configured.videos
+    assert (call["seed"], call["workers"]) == (configured.seed, configured.workers)
+    assert f"data.root={tmp_path / 'faces'}" in capsys.readouterr().out.replace("\n", "")
+
+
+def test_render_takes_size_seed_and_workers(rendered, tmp_path, capsys):
+    main(["data", "render", str(tmp_path), "--size", "rendered_large", "--seed", "3", "--workers", "2"])
+    (call,) = rendered
+    configured = OmegaConf.load(CONF / "data" / "rendered_large.yaml").data.prepare
+    assert call["videos"] == configured.videos
+    assert (call["seed"], call["workers"]) == (3, 2)
+    assert "data=rendered_large" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["a b", "a,b", "a=b", "a(1)", "[x]", "it's", "é", "2024", "null", "~x"])
+def test_render_takes_folders_of_any_name(name, rendered, capsys):
+    main(["data", "render", name])
+    assert rendered[0]["out"] == name
+
+
+def test_render_refuses_a_folder_with_something_else(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    message = stopped("data", "render", tmp_path)
+    assert "thesis.tex" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["data", "render", "out", "--size", "huge"], "invalid choice: 'huge'"),
+        (["data", "render", "out", "--seed", "x"], "invalid int value"),
+        (["data", "render"], "required: out"),
+        (["table"], "required: runs"),
+        (["tables"], "invalid choice: 'tables'"),
+        ([], "required"),
+    ],
+)
+def test_misspelt_commands_end_with_the_usage(arguments, said, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("usage: aunet")
+    assert said in error
+
+
+def test_table_prints_and_writes(tmp_path, capsys):
+    write_run(tmp_path, "b", f1=(0.5, 0.3))
+    write_run(tmp_path, "a", title="row with a [/] in its title")
+    main(["table", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "the b" in printed
+    assert "0.4000" in printed
+    assert "row with a [/] in its title" in printed
+    assert "trivial predictor, every AU present: F1 0.5833" in printed
+    assert [row["row"] for row in json.loads((tmp_path / "table.json").read_text())["rows"]] == ["a", "b"]
+    assert {path.name for path in tmp_path.glob("table.*")} == {"table.md", "table.csv", "table.json"}
+
+
+def test_table_names_its_files_so_that_they_can_be_copied(tmp_path, capsys):
+    sweep = tmp_path / "a sweep [of many] with quite a long name, longer than any terminal is wide"
+    write_run(sweep, "b")
+    main(["table", str(sweep)])
+    printed = capsys.readouterr().out
+    assert all(str(sweep / f"table.{kind}") in printed for kind in ("md", "csv", "json"))
+
+
+def test_table_without_finished_runs(tmp_path):
+    assert "holds no finished run" in stopped("table", tmp_path)
+    assert "holds no finished run" in stopped("table", tmp_path / "missing")
+    (tmp_path / "ours" / "seed0").mkdir(parents=True)
+    assert str(tmp_path) in stopped("table", tmp_path)
+
+
+@pytest.mark.parametrize("file", ["metrics.json", "predictions.npz"])
+def test_table_of_damaged_runs_names_the_file(file, tmp_path):
+    damaged = write_run(tmp_path, "a") / file
+    damaged.write_bytes(b"PK\x03\x04")
+    message = stopped("table", tmp_path)
+    assert str(damaged) in message
+    assert "\n" not in message
+    damaged.unlink()
+    if file == "predictions.npz":
+        assert str(damaged) in stopped("table", tmp_path)
+
+
+def test_table_of_different_data_is_refused(tmp_path):
+    write_run(tmp_path, "a")
+    write_run(tmp_path, "b", data_fingerprint="other")
+    assert "different data" in stopped("table", tmp_path)
+    assert not list(tmp_path.glob("table.*"))
+
+
+def test_train_hands_its_arguments_to_hydra(monkeypatch):
+    seen = []
+    monkeypatch.setattr("aunet.train.main", lambda: seen.append(list(sys.argv)))
+    monkeypatch.setattr(sys, "argv", ["aunet", "train", "--multirun", "lr=1e-3,1e-4"])
+    main()
+    assert seen == [["aunet train", "--multirun", "lr=1e-3,1e-4"]]
+
+
+def test_process_ends_without_a_traceback(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "aunet.cli", "table", "nothing"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+        env={"PYTHONPATH": str(Path(__file__).parent.parent), "PATH": ""},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.strip() == (
+        "aunet: nothing holds no finished run (expected <row>/seed<k>/metrics.json)"
+    )

@@ -1,0 +1,97 @@
+"""Settings of the machine; they are put back after each test."""
+
+import json
+import os
+import platform
+import sys
+
+import pytest
+import torch
+
+from aunet import host
+
+
+@pytest.fixture(autouse=True)
+def restored():
+    threads = torch.get_num_threads()
+    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    benchmark = torch.backends.cudnn.benchmark
+    yield
+    torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+    torch.backends.cudnn.benchmark = benchmark
+
+
+@pytest.fixture
+def mallopt(monkeypatch):
+    """What would have been set in the C library."""
+    calls = []
+
+    class Library:
+        def mallopt(self, parameter, value):
+            calls.append((parameter, value))
+
+    monkeypatch.setattr(host.ctypes, "CDLL", lambda name: Library())
+    return calls
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_precision_and_cudnn(on, mallopt):
+    host.configure_host(threads=1, tf32=on, cudnn_benchmark=on)
+    assert torch.backends.cuda.matmul.allow_tf32 is on
+    assert torch.backends.cudnn.allow_tf32 is on
+    assert torch.backends.cudnn.benchmark is on
+
+
+def test_full_float32_is_the_default(mallopt):
+    torch.backends.cudnn.allow_tf32 = True  # torch's own default
+    host.configure_host(threads=1)
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert not torch.backends.cudnn.allow_tf32
+
+
+def test_threads(monkeypatch, mallopt):
+    host.configure_host(threads=2)
+    assert torch.get_num_threads() == 2
+    monkeypatch.setattr(host, "usable_cores", lambda: 3)
+    host.configure_host()
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the allocator is glibc's")
+def test_allocator_is_set_where_it_is_glibc_and_wanted(monkeypatch, mallopt):
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.36"))
+    host.configure_host(threads=1, keep_large_blocks=False)
+    assert mallopt == []
+    host.configure_host(threads=1)
+    # malloc.h: M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
+    assert dict(mallopt) == {
+        -4: 0,
+        -1: -1,
+        -2: 256 * 2**20,
+    }
+    mallopt.clear()
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    host.configure_host(threads=1)
+    assert mallopt == []
+
+
+def test_cores_are_those_of_this_process(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5}, raising=False)
+    assert host.usable_cores() == 2
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert host.usable_cores() == 7
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert host.usable_cores() == 1
+
+
+def test_description_fits_a_runs_record():
+    found = host.describe_host()
+    assert found.keys() == {"system", "processor", "cores", "threads", "gpus"}
+    assert json.loads(json.dumps(found)) == found
+    assert found["system"]
+    assert found["processor"]
+    assert found["cores"] >= 1
+    assert found["threads"] == torch.get_num_threads()
+    assert len(found["gpus"]) == torch.cuda.device_count()

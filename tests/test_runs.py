@@ -1,0 +1,249 @@
+"""Run folders: the lock, replacing files at once, what counts as another run, and damaged files."""
+
+import copy
+import json
+import subprocess
+import sys
+import threading
+
+import pytest
+from omegaconf import OmegaConf
+
+import aunet
+from aunet import runs
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from aunet.runs import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(120)
+"""
+
+CONFIG = {
+    "name": "ours",
+    "title": "the paper's model",
+    "paper_f1": 0.48,
+    "seed": 0,
+    "lr": 1e-3,
+    "runs": "runs",
+    "out_dir": "runs/adhoc/ours/seed0",
+    "progress": True,
+    "host": {"threads": 2, "tf32": False},
+    "logger": {"_target_": "a.Logger", "save_dir": "x"},
+    "trainer": {"precision": "32-true", "default_root_dir": "x", "enable_progress_bar": True},
+    "data": {
+        "root": "a",
+        "workers": 0,
+        "val_batch_size": 256,
+        "prepare": {"seed": 0, "workers": None},
+        "aus": [1, 2, 4],
+        "read": {"drop_row_if_any": True},
+    },
+    "model": {"network": {"num_aus": 3}},
+}
+
+
+def changed(key, value="other"):
+    """CONFIG with another value at a dotted key; the key goes away for None."""
+    config = copy.deepcopy(CONFIG)
+    *parents, last = key.split(".")
+    node = config
+    for parent in parents:
+        node = node[parent]
+    if value is None:
+        del node[last]
+    else:
+        node[last] = value
+    return config
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the run folder."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_lock_excludes_another_process_and_ends_with_its_owner(holder, tmp_path, caplog):
+    caplog.set_level("INFO", logger="aunet")
+    entered = threading.Event()
+
+    def work():
+        with runs.locked(tmp_path / "run"):
+            entered.set()
+
+    waiting = threading.Thread(target=work, daemon=True)
+    waiting.start()
+    assert not entered.wait(0.5)
+    assert "another process is working on this run; waiting for it" in caplog.text
+    holder.kill()  # SIGKILL: it cannot tidy up
+    assert entered.wait(20)
+    waiting.join(20)
+
+
+def test_lock_is_free_after_use_and_after_an_error(tmp_path, caplog):
+    caplog.set_level("INFO", logger="aunet")
+    folder = tmp_path / "sweep" / "row" / "seed0"
+    for _ in range(2):
+        with pytest.raises(KeyError), runs.locked(folder):
+            raise KeyError
+    with runs.locked(folder):
+        assert folder.is_dir()
+    assert "waiting" not in caplog.text
+
+
+def test_folders_are_locked_one_by_one(holder, tmp_path):
+    with runs.locked(tmp_path / "other"):
+        assert holder.poll() is None
+
+
+def test_replacing_shows_the_old_file_until_the_end(tmp_path):
+    file = tmp_path / "table.csv"
+    file.write_text("old")
+    with runs.replacing(file) as temporary:
+        temporary.write_text("new")
+        assert temporary.parent == tmp_path
+        assert temporary.suffix == ".csv"
+        assert file.read_text() == "old"
+    assert file.read_text() == "new"
+    assert file.stat().st_mode & 0o777 == 0o644
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("old", ["old", None])
+def test_replacing_leaves_everything_as_it_was_when_the_body_fails(error, old, tmp_path):
+    file = tmp_path / "table.csv"
+    if old is not None:
+        file.write_text(old)
+
+    def fail():
+        with runs.replacing(file) as temporary:
+            temporary.write_text("half of the n")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == (
+        {} if old is None else {"table.csv": old}
+    )
+
+
+@pytest.mark.parametrize("key", runs.NO_EFFECT)
+def test_keys_without_effect_make_no_other_run(key):
+    assert runs.differences(CONFIG, changed(key)) == []
+    assert runs.differences(CONFIG, changed(key, None)) == []
+    assert runs.config_digest(changed(key)) == runs.config_digest(CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("lr", 0.01, "lr: 0.001 -> 0.01"),
+        ("seed", 1, "seed: 0 -> 1"),
+        ("name", "b", 'name: "ours" -> "b"'),
+        ("data.aus", [1, 4, 2], "data.aus: [1, 2, 4] -> [1, 4, 2]"),
+        ("data.read.drop_row_if_any", False, "data.read.drop_row_if_any: true -> false"),
+        ("trainer.precision", "bf16-mixed", 'trainer.precision: "32-true" -> "bf16-mixed"'),
+        ("data.rooted", 1, "data.rooted: absent -> 1"),
+        ("titles", "x", 'titles: absent -> "x"'),
+        ("lr", None, "lr: 0.001 -> absent"),
+        ("data.read", None, "data.read.drop_row_if_any: true -> absent"),
+    ],
+)
+def test_all_other_keys_do(key, value, said):
+    assert runs.differences(CONFIG, changed(key, value)) == [said]
+    assert runs.config_digest(changed(key, value)) != runs.config_digest(CONFIG)
+
+
+def test_digest_knows_no_order_of_keys():
+    backwards = {key: CONFIG[key] for key in reversed(CONFIG)}
+    assert runs.config_digest(backwards) == runs.config_digest(CONFIG)
+    assert runs.differences(backwards, CONFIG) == []
+
+
+def test_configuration_survives_its_file(compose, tmp_path):
+    cfg = compose("experiment=table1/ours", "lr=1e-10", "lr_after=1e30", "backbone.filters=[4,4,4,4,4,4]")
+    config = OmegaConf.to_container(cfg, resolve=True)
+    OmegaConf.save(OmegaConf.create(config), tmp_path / "config.yaml")
+    again = OmegaConf.to_container(OmegaConf.load(tmp_path / "config.yaml"))
+    assert runs.differences(config, again) == []
+    assert runs.config_digest(config) == runs.config_digest(again)
+
+
+def test_new_folder_and_unchanged_run_are_accepted(tmp_path):
+    runs.check_unchanged(tmp_path, None, CONFIG, "a")
+    runs.check_unchanged(tmp_path, CONFIG, changed("data.root"), "a")  # interrupted before provenance.json
+    runs.begin(tmp_path, {"data_fingerprint": "a"}, {})
+    runs.check_unchanged(tmp_path, CONFIG, changed("data.root"), "a")
+
+
+def test_changes_are_refused_and_named(tmp_path):
+    runs.begin(tmp_path, {"data_fingerprint": "train:1"}, {})
+    with pytest.raises(runs.RunError, match=r"lr: 0\.001 -> 0\.1\. Give this one another place") as caught:
+        runs.check_unchanged(tmp_path, CONFIG, changed("lr", 0.1), "train:1")
+    assert str(tmp_path) in str(caught.value)
+    assert "fingerprint" not in str(caught.value)
+    with pytest.raises(runs.RunError, match="data fingerprint: train:1 -> train:2") as caught:
+        runs.check_unchanged(tmp_path, CONFIG, changed("title"), "train:2")
+    assert "title" not in str(caught.value)
+    with pytest.raises(runs.RunError, match=r"seed: 0 -> 1; data fingerprint: train:1 -> train:2"):
+        runs.check_unchanged(tmp_path, CONFIG, changed("seed", 1), "train:2")
+
+
+def test_long_lists_of_changes_stay_readable(tmp_path):
+    many = CONFIG | {f"key{i:02d}": i for i in range(30)}
+    with pytest.raises(runs.RunError) as caught:
+        runs.check_unchanged(tmp_path, CONFIG, many, "a")
+    assert str(caught.value).count("absent ->") == 12
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\0" * 64, b"{", b'{"val/f1": 0.4', b"\xff\xfe\x00", b"[]", b"null", b"0.4803"],
+)
+def test_damaged_files_are_named(content, tmp_path):
+    (tmp_path / "metrics.json").write_bytes(content)
+    with pytest.raises(runs.RunError, match=r"metrics\.json.*remove the run's folder") as caught:
+        runs.read_metrics(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    (tmp_path / "provenance.json").write_bytes(content)
+    with pytest.raises(runs.RunError, match=r"provenance\.json"):
+        runs.begin(tmp_path, {}, {})
+    assert (tmp_path / "provenance.json").read_bytes() == content
+
+
+def test_metrics_are_there_once_the_run_has_finished(tmp_path):
+    assert runs.read_metrics(tmp_path) is None
+    assert runs.read_metrics(tmp_path / "missing") is None
+    runs.write_json(tmp_path / "metrics.json", {"val/f1": 0.5})
+    assert runs.read_metrics(tmp_path) == {"val/f1": 0.5}
+
+
+def test_attempts_accumulate(tmp_path):
+    for cores in (2, 8, 4):
+        runs.begin(tmp_path, {"data_fingerprint": "a", "splits": {"train": {"frames": 3}}}, {"cores": cores})
+    record = json.loads((tmp_path / "provenance.json").read_text())
+    assert record["attempts"] == [{"cores": 2}, {"cores": 8}, {"cores": 4}]
+    assert record["aunet"] == aunet.__version__
+    assert record["data_fingerprint"] == "a"
+    assert record["splits"] == {"train": {"frames": 3}}
+    assert record["packages"].keys() >= {"torch", "pytorch-lightning", "numpy"}
+    assert all(record["packages"].values())
+    assert record["commit"] is None or record["commit"]
+    assert [path.name for path in tmp_path.iterdir()] == ["provenance.json"]
+
+
+def test_code_version_is_none_without_git(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    runs.begin(tmp_path, {}, {})
+    assert json.loads((tmp_path / "provenance.json").read_text())["commit"] is None
