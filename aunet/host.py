@@ -1,9 +1,11 @@
 """Settings of the machine that a training process makes once, before it allocates anything large."""
 
 import ctypes
+import logging
 import os
 import platform
 import sys
+import warnings
 from typing import Any
 
 import torch
@@ -37,6 +39,18 @@ def configure_host(
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cudnn.benchmark = cudnn_benchmark
+
+
+def quiet_lightning() -> None:
+    """Drops Lightning's advertisements and warnings that say nothing to a user of aunet."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for message in (
+        "Checkpoint directory .* exists and is not empty",  # it is the run folder
+        "The '.*_dataloader' does not have many workers",  # chosen by FrameDataModule
+        "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning's own use of torch
+        "The number of training batches .* is smaller than the logging interval",
+    ):
+        warnings.filterwarnings("ignore", message=message)
 
 
 def usable_cores() -> int:

@@ -25,8 +25,8 @@ from aunet import runs
 from aunet.callbacks import EpochSeed, History
 from aunet.data.datamodule import FrameDataModule, summary_counts
 from aunet.data.frames import DataError
-from aunet.host import configure_host, describe_host
-from aunet.metrics import confusion_counts, f1_metrics
+from aunet.evaluation import evaluate
+from aunet.host import configure_host, describe_host, quiet_lightning
 from aunet.module import ActionUnitModule
 from aunet.tracking import close_loggers
 from aunet.weights import WeightsError
@@ -58,7 +58,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     if len(cfg.data.aus) != cfg.num_aus:
         raise DataError(f"data.aus lists {len(cfg.data.aus)} AUs, num_aus says {cfg.num_aus}")
     configure_host(**cfg.host)
-    _quiet_lightning()
+    quiet_lightning()
     title = f"{cfg.name} seed {cfg.seed}"
     datamodule: FrameDataModule = instantiate(cfg.data, _convert_="all")
     datamodule.prepare_data()
@@ -144,7 +144,7 @@ def _run(
         for logger in loggers:
             logger.log_hyperparams(config)
         module, trainer = _fit(cfg, datamodule, folder, title, loggers)
-        metrics = _evaluate(cfg, module, datamodule, trainer, folder)
+        metrics: dict[str, Any] = dict(evaluate(module, datamodule, trainer, folder))
         history = next(c for c in trainer.callbacks if isinstance(c, History))  # type: ignore[attr-defined]
         for logger in loggers:
             logger.log_metrics({f"best/{k}": v for k, v in metrics.items() if k.startswith("val/")})
@@ -216,34 +216,6 @@ def _fit(
     return module, trainer
 
 
-def _evaluate(
-    cfg: DictConfig, module: ActionUnitModule, datamodule: FrameDataModule, trainer: pl.Trainer, folder: Path
-) -> dict[str, Any]:
-    """Writes the best epoch's validation predictions and gives their F1."""
-    best = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
-    module.load_state_dict(best["state_dict"])
-    device = trainer.strategy.root_device
-    module.to(device).eval()
-    logits = []
-    with torch.inference_mode(), trainer.precision_plugin.forward_context():
-        for batch in datamodule.val_dataloader():
-            on_device = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
-            logits.append(module.batch_logits(datamodule.on_after_batch_transfer(on_device, 0)).float().cpu())
-    pooled = torch.cat(logits)
-    table = datamodule.tables["val"]
-    with runs.replacing(folder / "predictions.npz") as temporary, temporary.open("wb") as file:
-        np.savez_compressed(
-            file,
-            logits=pooled.numpy(),
-            labels=table.labels,
-            video=np.array(table.videos)[table.video],
-            frame=table.frame,
-            aus=np.array(table.aus),
-        )
-    counts = confusion_counts(pooled.sigmoid(), torch.from_numpy(table.labels))
-    return dict(f1_metrics(counts, datamodule.aus))
-
-
 def _loggers(cfg: DictConfig) -> list[Logger]:
     if not cfg.logger:
         return []
@@ -254,18 +226,6 @@ def _loggers(cfg: DictConfig) -> list[Logger]:
 def _rank() -> int:
     """Number of this process among those of a run on several devices, as Lightning set it at its import."""
     return int(getattr(rank_zero_only, "rank", 0))
-
-
-def _quiet_lightning() -> None:
-    """Drops Lightning's advertisements and warnings that say nothing to a user of aunet."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for message in (
-        "Checkpoint directory .* exists and is not empty",  # it is the run folder
-        "The '.*_dataloader' does not have many workers",  # chosen by FrameDataModule
-        "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning's own use of torch
-        "The number of training batches .* is smaller than the logging interval",
-    ):
-        warnings.filterwarnings("ignore", message=message)
 
 
 @contextmanager

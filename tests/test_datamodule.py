@@ -11,7 +11,8 @@ from layouts import default_labels, write_affwild2
 from PIL import Image
 
 from aunet.data.affwild2 import read_affwild2
-from aunet.data.datamodule import FrameDataModule, FrameDataset, summary_counts
+from aunet.data.batches import FrameDataset
+from aunet.data.datamodule import FrameDataModule, summary_counts
 from aunet.data.frames import DataError, FrameTable
 from aunet.facs import AFFWILD2
 

@@ -4,34 +4,24 @@
     <root>/Third ABAW Annotations/AU_Detection_Challenge/{Train_Set,Validation_Set}/<video>[_left|_right].txt
 
 An annotation file has a header of AU names, then one line per video frame; line k after the header belongs to
-crop ``{k:05d}.jpg``. Other spellings in use are found too: see SPLIT_FOLDERS and CROP_FOLDERS; annotation
+crop ``{k:05d}.jpg``. Other spellings in use are found too: see aunet.data.layout; annotation
 folders may have any name and lie up to three levels deep, since they are recognised by their contents.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from aunet.data.frames import DataError, FrameTable, check_disjoint
+from aunet.data.layout import HEADER, annotation_files, find_crop_folder, find_split_folders
 from aunet.facs import AFFWILD2, au_column
-
-SPLIT_FOLDERS: dict[str, tuple[str, ...]] = {
-    "train": ("train_set", "training_set", "train", "training"),
-    "val": ("validation_set", "val_set", "validation", "val"),
-}
-"""Names of the splits' folders, compared without regard to case; blanks and hyphens read as underscores."""
-
-CROP_FOLDERS = ("cropped_aligned", "cropped_aligned_images", "images", "faces", "crops")
-"""Names of the crops' folder, in order of preference, compared likewise."""
 
 SUFFIX = re.compile(r"_(left|right|main)$")
 """Marks one of several people in a video; the base video is the name without it."""
 
-_DEPTH = 3
-_HEADER = re.compile(r"AU\s*0*(\d+)", re.IGNORECASE)
 _CROP = re.compile(r"(\d{5}|[1-9]\d{5,8})\.jpg")  # as FrameTable.path spells it
 
 
@@ -65,10 +55,10 @@ def read_affwild2(
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"data.root={root} is not a folder: give the one that holds crops and annotations")
-    folders = _split_folders(root, annotations)
-    files = {split: _annotation_files(folder) for split, folder in folders.items()}
+    folders = find_split_folders(root, annotations)
+    files = {split: annotation_files(folder) for split, folder in folders.items()}
     names = {file.stem for split in files.values() for file in split}
-    crop_folder = _crop_folder(root, crops, names)
+    crop_folder = find_crop_folder(root, crops, names)
     tables = {}
     for split, split_files in files.items():
         tables[split] = _read_split(split_files, crop_folder, tuple(aus), drop_row_if_any)
@@ -131,7 +121,7 @@ def _columns(file: Path, header: str) -> dict[int, None]:
     """AU numbers of the header's columns, in file order."""
     columns: dict[int, None] = {}
     for name in header.split(","):
-        match = _HEADER.fullmatch(name.strip())
+        match = HEADER.fullmatch(name.strip())
         if not match:
             raise DataError(f"{file}, line 1: expected a header such as AU1,AU2,...; found {name.strip()!r}")
         if int(match[1]) in columns:
@@ -202,83 +192,3 @@ def _crop_numbers(folder: Path) -> npt.NDArray[np.int32]:
         return np.empty(0, np.int32)
     numbers = [int(match[1]) for path in folder.iterdir() if (match := _CROP.fullmatch(path.name))]
     return np.array(sorted(numbers), np.int32)
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[\s-]+", "_", name.strip().lower())
-
-
-def _folders(folder: Path, depth: int) -> Iterator[Path]:
-    """``folder`` and the folders below it, nearest first; crop folders are not descended into."""
-    level = [folder]
-    for _ in range(depth + 1):
-        yield from level
-        level = [
-            child
-            for parent in level
-            if _normal(parent.name) not in CROP_FOLDERS or parent == folder
-            for child in sorted(parent.iterdir())
-            if child.is_dir()
-        ]
-
-
-def _split_folders(root: Path, annotations: str | Path | None) -> dict[str, Path]:
-    """The folders of the splits' AU annotation files."""
-    start, depth = (root, _DEPTH) if annotations is None else (root / annotations, 1)
-    if not start.is_dir():
-        raise DataError(f"data.read.annotations={annotations}: {start} is not a folder")
-    found = []
-    for folder in _folders(start, depth):
-        children = {_normal(child.name): child for child in folder.iterdir() if child.is_dir()}
-        splits = {
-            split: next((children[name] for name in spellings if name in children), None)
-            for split, spellings in SPLIT_FOLDERS.items()
-        }
-        if all(child is not None and _holds_aus(child) for child in splits.values()):
-            found.append({split: child for split, child in splits.items() if child is not None})
-    if not found:
-        raise DataError(
-            f"{start} holds no AU annotations: expected a folder such as 'Third ABAW Annotations/"
-            f"AU_Detection_Challenge' with Train_Set and Validation_Set, in them <video>.txt files that "
-            f"begin with AU1,AU2,... (name the folder by data.read.annotations=FOLDER)"
-        )
-    if len(found) > 1:
-        parents = [splits["train"].parent for splits in found]
-        options = ", ".join(f"'{p.relative_to(root) if p.is_relative_to(root) else p}'" for p in parents)
-        raise DataError(
-            f"{root} holds several sets of AU annotations: choose one by data.read.annotations: {options}"
-        )
-    return found[0]
-
-
-def _annotation_files(folder: Path) -> list[Path]:
-    """A split's annotation files, sorted; hidden ones (macOS leaves ``._<video>.txt``) are none."""
-    return sorted(file for file in folder.glob("*.txt") if not file.name.startswith("."))
-
-
-def _holds_aus(folder: Path) -> bool:
-    """Whether the first annotation file with a header has one of AUs (not of expressions or valence)."""
-    for file in _annotation_files(folder):
-        with file.open(encoding="utf-8-sig", errors="replace") as lines:
-            if header := lines.readline().strip():
-                return _HEADER.match(header) is not None
-    return False
-
-
-def _crop_folder(root: Path, crops: str | Path | None, videos: set[str]) -> Path:
-    """The folder with a sub-folder of crops for each video."""
-    if crops is not None:
-        folder = root / crops
-        if not folder.is_dir():
-            raise DataError(f"data.read.crops={crops}: {folder} is not a folder")
-        return folder
-    named = [folder for folder in _folders(root, 2) if _normal(folder.name) in CROP_FOLDERS]
-    named.sort(key=lambda folder: CROP_FOLDERS.index(_normal(folder.name)))
-    for folder in named:
-        if any((folder / video).is_dir() for video in videos):
-            return folder
-    looked = f"; {named[0]} has none" if named else ""
-    raise DataError(
-        f"{root} holds no crops of the annotated videos: expected cropped_aligned/<video>/00001.jpg (or a "
-        f"folder named images or faces){looked} (name the folder by data.read.crops=FOLDER)"
-    )

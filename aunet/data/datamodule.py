@@ -2,108 +2,22 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
-import simplejpeg
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
+from torch.utils.data import DataLoader, Sampler, SequentialSampler
 
-from aunet.data.frames import DataError, FrameTable
+from aunet.data.batches import EpochSampler, FeatureDataset, FrameDataset, FrameLoader, channels_first
+from aunet.data.frames import FrameTable
 from aunet.facs import CROP_SIZE
 
 log = logging.getLogger(__name__)
-
-
-class FrameDataset(Dataset[dict[str, Tensor]]):
-    """Decodes a whole batch of crops into one uint8 array.
-
-    Args:
-        table: The split's frames.
-        image_size: Side of the crops in pixels; a crop of another size is an error.
-    """
-
-    def __init__(self, table: FrameTable, image_size: int = CROP_SIZE) -> None:
-        self.table = table
-        self.image_size = image_size
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """Batch of ``frames`` (B, H, W, 3) uint8, ``labels`` (B, num_aus) int8 and ``index`` (B,).
-
-        Raises:
-            DataError: A crop cannot be read or decoded, or has another size; names the file.
-        """
-        frames = np.empty((len(indices), self.image_size, self.image_size, 3), np.uint8)
-        for row, index in zip(frames, indices, strict=True):
-            _decode(self.table.path(index), row)
-        chosen = np.asarray(indices)
-        return {
-            "frames": torch.from_numpy(frames),
-            "labels": torch.from_numpy(self.table.labels[chosen]),
-            "index": torch.from_numpy(chosen),
-        }
-
-
-class FeatureDataset(Dataset[dict[str, Tensor]]):
-    """Feature maps that a frozen backbone gave once, instead of frames.
-
-    Args:
-        table: The split's frames.
-        features: (N, C, h, w) float32, usually a memory map.
-    """
-
-    def __init__(self, table: FrameTable, features: npt.NDArray[np.float32]) -> None:
-        self.table = table
-        self.features = features
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """Batch of ``features`` (B, C, h, w), ``labels`` (B, num_aus) int8 and ``index`` (B,)."""
-        chosen = np.asarray(indices)
-        return {
-            "features": torch.from_numpy(self.features[chosen]),
-            "labels": torch.from_numpy(self.table.labels[chosen]),
-            "index": torch.from_numpy(chosen),
-        }
-
-
-class _Loader(DataLoader[dict[str, Tensor]]):
-    """Gives errors of worker processes the one sentence that they have without workers."""
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:  # type: ignore[override]
-        try:
-            yield from super().__iter__()
-        except DataError as error:  # torch puts the worker's traceback before the message
-            raise DataError(str(error).rpartition(f"{DataError.__name__}: ")[2].strip()) from None
-
-
-class EpochSampler(Sampler[int]):
-    """A permutation fixed by (seed, epoch) alone, so that a resumed run sees the order it would have seen."""
-
-    def __init__(self, length: int, seed: int) -> None:
-        self.length = length
-        self.seed = seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[int]:
-        yield from np.random.default_rng((self.seed, self.epoch)).permutation(self.length).tolist()
 
 
 class FrameDataModule(pl.LightningDataModule):
@@ -193,7 +107,7 @@ class FrameDataModule(pl.LightningDataModule):
                         log.info(
                             f"{split}: frozen features {done / len(loader):.0%}, about {left:.0f} s left"
                         )
-                    features = extract(_channels_first(batch["frames"].to(device, non_blocking=True)))
+                    features = extract(channels_first(batch["frames"].to(device, non_blocking=True)))
                     if maps is None:
                         shape = (len(table), *features.shape[1:])
                         gib = 4 * np.prod(shape) / 2**30
@@ -221,7 +135,7 @@ class FrameDataModule(pl.LightningDataModule):
         """On the device: frames (B, H, W, 3) become a (B, 3, H, W) view, which is channels_last for free."""
         if "frames" not in batch:
             return batch
-        return {**batch, "frames": _channels_first(batch["frames"])}
+        return {**batch, "frames": channels_first(batch["frames"])}
 
     def _dataset(self, split: str) -> FrameDataset | FeatureDataset:
         if split in self._features:
@@ -236,7 +150,7 @@ class FrameDataModule(pl.LightningDataModule):
         drop_last: bool = False,
     ) -> DataLoader[dict[str, Tensor]]:
         workers = self.workers if isinstance(dataset, FrameDataset) else 0
-        return _Loader(
+        return FrameLoader(
             dataset,
             batch_size=batch_size,
             sampler=sampler or SequentialSampler(dataset),
@@ -260,30 +174,6 @@ def summary_counts(tables: Mapping[str, FrameTable]) -> dict[str, Any]:
         }
         for split, table in tables.items()
     }
-
-
-def _decode(path: Path, out: npt.NDArray[np.uint8]) -> None:
-    """Decodes a JPEG file into ``out`` (H, W, 3), RGB."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    try:
-        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
-        if (height, width) == out.shape[:2]:
-            # Written into the batch itself: no array per frame.
-            simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=out)
-            return
-    except ValueError as error:
-        raise DataError(f"{path}: not a readable JPEG ({error}); remove it, or restore it") from None
-    raise DataError(
-        f"{path}: {width}x{height} pixels where data.image_size says {out.shape[1]}x{out.shape[0]}"
-    )
-
-
-def _channels_first(frames: Tensor) -> Tensor:
-    """(B, H, W, 3) -> (B, 3, H, W), a view."""
-    return frames.permute(0, 3, 1, 2)
 
 
 def _as_is(batch: Any) -> Any:

@@ -32,7 +32,7 @@ AU_ACTIONS: dict[int, dict[str, float]] = {
     2: {"browOuterUp": 1.5},
     4: {"browDown": 1.4},
     6: {"cheekSquint": 1.5, "eyeSquint": 0.35},
-    7: {"eyeSquint": 1.0, "eyeBlink": 0.15},
+    7: {"eyeSquint": 1.0, "eyeBlink": 0.07},
     10: {"mouthUpperUp": 1.1, "noseSneer": 0.12},
     12: {"mouthSmile": 1.0},
     15: {"mouthFrown": 1.2, "mouthShrugLower": 0.3},

@@ -8,9 +8,10 @@ import multiprocessing
 import os
 import shutil
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aunet.data.frames import DataError
 from aunet.data.rendered.track import CROPS, PARTIAL, SPLITS, TRUTH, Track, render_track, replacing, tracks
@@ -22,6 +23,10 @@ TEST_LIST = "Action_Unit_Detection_Challenge_test_set_release.txt"
 TEST_FRAMES = "AU_ABAW_Challenge_test_files_expected_frames.txt"
 SUBJECTS = "subjects.csv"
 MANIFEST = "rendered.json"
+SECONDS_BETWEEN_LINES = 20.0
+"""Of progress, where there is no terminal for a bar."""
+
+T = TypeVar("T")
 
 
 def render(
@@ -131,9 +136,6 @@ def _all_tracks(arguments: Mapping[str, Any]) -> list[Track]:
 
 
 def _render_missing(root: Path, arguments: Mapping[str, Any], workers: int | None) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     jobs = [
         (
             root,
@@ -146,28 +148,39 @@ def _render_missing(root: Path, arguments: Mapping[str, Any], workers: int | Non
     ]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = max(min(workers or cores, len(jobs)), 1)
-    columns = (TextColumn("rendering faces"), BarColumn(), MofNCompleteColumn(), TextColumn("videos"))
+    if workers == 1:
+        for job in _shown(jobs, len(jobs)):
+            render_track(*job)
+        return
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(workers, context, _die_with_parent) as pool:
+        futures = [pool.submit(render_track, *job) for job in jobs]
+        try:
+            for future in _shown(concurrent.futures.as_completed(futures), len(jobs)):
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _shown(steps: Iterable[T], total: int) -> Iterator[T]:
+    """The steps, with a bar of progress on a terminal and a line from time to time elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     console = Console(stderr=True)
-    hidden = not console.is_terminal
-    with Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden
-    ) as progress:
-        bar = progress.add_task("", total=len(jobs))
-        if workers == 1:
-            for job in jobs:
-                render_track(*job)
-                progress.advance(bar)
-            return
-        context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(workers, context, _die_with_parent) as pool:
-            futures = [pool.submit(render_track, *job) for job in jobs]
-            try:
-                for future in concurrent.futures.as_completed(futures):
-                    future.result()
-                    progress.advance(bar)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    if console.is_terminal:
+        columns = (TextColumn("rendering faces"), BarColumn(), MofNCompleteColumn(), TextColumn("videos"))
+        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+            yield from progress.track(steps, total)
+        return
+    started = said = time.monotonic()
+    for done, step in enumerate(steps):
+        now = time.monotonic()
+        if done and now - said >= SECONDS_BETWEEN_LINES:
+            said, left = now, (now - started) * (total / done - 1)
+            console.print(f"rendering faces: {done} of {total} videos, about {left:.0f} s left")
+        yield step
 
 
 def _die_with_parent() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image, ImageFilter
 
 from aunet.data.rendered.head import Floats, Head
 from aunet.data.rendered.raster import vertex_normals
@@ -52,6 +53,8 @@ HAIR_COLOURS: dict[str, Rgb] = {
 GREY_HAIR: Rgb = (176, 174, 171)
 HAIR_THICKNESS = (0.004, 0.022)
 """Range in metres."""
+HAIR_EDGE = 16
+"""Texels within which hair reaches its full thickness from the hairline in."""
 IRIS_COLOURS: dict[str, Rgb] = {
     "brown": (98, 60, 34),
     "dark": (62, 38, 24),
@@ -192,8 +195,11 @@ def _glasses(rng: np.random.Generator) -> tuple[float, float, float, float, floa
 
 def _grow_hair(head: Head, vertices: Floats, texture: Floats, thickness: float) -> None:
     """Lift the scalp by the hair's thickness in metres, in place."""
+    # Half of the surroundings are hair on the hairline, all of them further in: the edge is round, no cap's.
+    share = Image.fromarray(np.uint8(np.rint(255 * texture[..., 3]))).filter(ImageFilter.BoxBlur(HAIR_EDGE))
     column = np.clip((head.uv[:, 0] - TEXTURE_LEFT) / TEXEL, 0, TEXTURE_SIZE - 1).astype(int)
     row = np.clip((TEXTURE_TOP - head.uv[:, 1]) / TEXEL, 0, TEXTURE_SIZE - 1).astype(int)
+    inside = np.clip(np.asarray(share, np.float32)[row, column] / 127.5 - 1, 0, 1)
     above = np.clip((head.uv[:, 1] + 0.02) / 0.05, 0, 1)
-    hairy = texture[row, column, 3] * above * (1 - head.ear) * head.scalp
+    hairy = inside * above * (1 - head.ear) * head.scalp
     vertices += (np.float32(thickness) * hairy)[:, None] * vertex_normals(vertices, head.triangles)

@@ -162,7 +162,10 @@ def shade(  # noqa: C901  # one pass over the pixels, with a branch for each mat
                 for k in range(3):
                     colour[k] = palette[row, k]
                 occlusion = np.float32(0.12 if kind == CAVITY else 0.85 if kind == TEETH else 0.26) * openness
-                gloss = np.float32(0.25) * openness if kind == TEETH else np.float32(0)
+                if kind == TEETH:  # those at the back, far along the arch, are in the shadow of the cheeks
+                    back = min(max((abs(u) - np.float32(0.015)) / np.float32(0.014), zero), one)
+                    occlusion *= one - np.float32(0.94) * back
+                    gloss = np.float32(0.25) * openness
             nn = one / np.sqrt(n0 * n0 + n1 * n1 + n2 * n2 + np.float32(1e-12))
             n0, n1, n2 = n0 * nn, n1 * nn, n2 * nn
             facing = n0 * l0 + n1 * l1 + n2 * l2
