@@ -42,7 +42,7 @@ EXPECTED = {  # configuration: channels and side of the map from 112 pixels
 def build(name, **overrides):
     """Instantiate a configuration as Hydra does, from scratch unless told otherwise."""
     root = OmegaConf.create(
-        {"weights": "none", "num_aus": 12, "backbone": OmegaConf.load(CONF / f"{name}.yaml")}
+        {"weights": "none", "bn_momentum": 0.1, "backbone": OmegaConf.load(CONF / f"{name}.yaml")}
     )
     if "weights" in root.backbone:
         root.backbone.weights = "none"

@@ -51,6 +51,7 @@ def test_option_builds_a_network_that_takes_frames(compose, option):
     assert optimizer["optimizer"].param_groups[0]["lr"] == pytest.approx(1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:.*fp16 is not supported on CPU")
 @pytest.mark.parametrize("trainer", options("trainer"))
 def test_trainer_builds(compose, trainer):
     built = instantiate(compose(f"trainer={trainer}").trainer, logger=False, _convert_="all")
