@@ -1,5 +1,6 @@
 """The Aff-Wild2 reader: spellings, the line-to-crop rule, what is dropped and why, and what errors say."""
 
+import os
 import re
 import shutil
 import tempfile
@@ -71,7 +72,7 @@ def test_every_spelling_reads_to_the_same_table(spelling, tmp_path):
     assert contents(tables) == expected(default_labels())
     for table in tables.values():
         assert table.aus == AFFWILD2
-        assert table.crops == root / SPELLINGS[spelling].crops
+        assert table.folders == tuple(root / SPELLINGS[spelling].crops / video for video in table.videos)
         assert table.labels.dtype == np.int8
         assert table.dropped == NOTHING
         assert list(table.videos) == sorted(table.videos)
@@ -400,7 +401,49 @@ def test_missing_crop_folder_is_refused_in_a_sentence(tmp_path):
 def test_the_crop_folder_is_the_one_that_holds_the_videos(tmp_path):
     root = write_affwild2(tmp_path, spelling="abaw5", size=0)
     (root / "cropped_aligned" / "of another data set").mkdir(parents=True)
-    assert read_affwild2(root)["train"].crops == root / "images"
+    assert {folder.parent for folder in read_affwild2(root)["train"].folders} == {root / "images"}
+
+
+def test_crops_may_lie_in_the_folders_of_several_archives(tmp_path):
+    root = write_affwild2(tmp_path, size=0)
+    crops = root / "cropped_aligned"
+    second = root / "batch2" / "cropped_aligned_new_50_vids"
+    second.mkdir(parents=True)
+    (crops / "2-30-1280x720").rename(second / "2-30-1280x720")
+    (crops / "cropped_aligned").mkdir()  # unpacked into itself
+    (crops / "3-30-1280x720").rename(crops / "cropped_aligned" / "3-30-1280x720")
+    tables = read_affwild2(root)
+    assert contents(tables) == expected(default_labels())
+    assert all(table.path(i).is_file() for table in tables.values() for i in range(len(table)))
+
+
+def test_folders_that_nobody_may_list_are_passed_over(tmp_path, monkeypatch):
+    root = write_affwild2(tmp_path, size=0)
+    (root / "lost+found").mkdir()
+    scandir = os.scandir
+
+    def guarded(folder):
+        if Path(folder).name == "lost+found":
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    assert contents(read_affwild2(root)) == expected(default_labels())
+    (root / "lost+found").rmdir()
+    (root / "cropped_aligned").rename(root / "elsewhere")
+    (root / "elsewhere").rename(root / "lost+found")
+    with pytest.raises(DataError, match=r"lost\+found: cannot be listed"):
+        read_affwild2(root, crops="lost+found")
+
+
+def test_other_text_files_beside_the_annotations_are_named(tmp_path):
+    root = write_affwild2(tmp_path, size=0)
+    folder = root / "Third ABAW Annotations/AU_Detection_Challenge/Train_Set"
+    (folder / "0 folder.txt").mkdir()
+    assert contents(read_affwild2(root)) == expected(default_labels())
+    (folder / "0 readme.txt").write_text("Annotations of the training set")
+    with pytest.raises(DataError, match=r"0 readme\.txt, line 1: expected a header"):
+        read_affwild2(root)
 
 
 def test_video_without_crops_is_left_out_and_counted(tmp_path):

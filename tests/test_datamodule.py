@@ -230,7 +230,7 @@ def test_fingerprint_sees_one_label_and_one_picture(root, copy, tmp_path):
     labels = default_labels()
     labels["val"] = {video: rows.copy() for video, rows in labels["val"].items()}
     next(iter(labels["val"].values()))[2, 3] ^= 1
-    crops = datamodule(root).tables["train"].crops.name
+    crops = datamodule(root).tables["train"].folders[0].parent.name
     relabelled = write_affwild2(tmp_path / "relabelled", size=SIZE, labels=labels)
     shutil.rmtree(relabelled / crops)
     shutil.copytree(root / crops, relabelled / crops)
@@ -243,9 +243,9 @@ def test_fingerprint_sees_one_label_and_one_picture(root, copy, tmp_path):
 def hand_written(tmp_path):
     """Two videos' table with unknown labels."""
     table = FrameTable(
-        crops=tmp_path,
         aus=(1, 2, 4),
         videos=("a", "b"),
+        folders=(tmp_path / "a", tmp_path / "b"),
         groups=("a", "b"),
         video=np.array([0, 0, 1, 1], np.int32),
         frame=np.array([1, 2, 1, 2], np.int32),

@@ -9,20 +9,21 @@ folders may have any name and lie up to three levels deep, since they are recogn
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from aunet.data.frames import DataError, FrameTable, check_disjoint
-from aunet.data.layout import HEADER, annotation_files, find_crop_folder, find_split_folders
+from aunet.data.layout import HEADER, annotation_files, find_crops, find_split_folders
 from aunet.facs import AFFWILD2, au_column
 
 SUFFIX = re.compile(r"_(left|right|main)$")
 """Marks one of several people in a video; the base video is the name without it."""
 
 _CROP = re.compile(r"(\d{5}|[1-9]\d{5,8})\.jpg")  # as FrameTable.path spells it
+_NO_CROPS = np.empty(0, np.int32)
 
 
 def read_affwild2(
@@ -38,7 +39,8 @@ def read_affwild2(
     Args:
         root: Folder that holds crops and annotations.
         aus: AUs to read; columns are matched by the names in each file's header.
-        crops: Crop folder, absolute or within ``root``; found by its name (CROP_FOLDERS) if None.
+        crops: Crop folder, absolute or within ``root``; if None, folders are found by their names, and a
+            video may lie in any of them.
         annotations: Folder with the splits' folders, absolute or within ``root``; found if None.
         drop_row_if_any: Drop a row when any of its labels is -1, the paper's rule (section 4.1). Otherwise
             only rows that are -1 throughout are dropped and single unknown labels are masked in loss and
@@ -58,15 +60,15 @@ def read_affwild2(
     folders = find_split_folders(root, annotations)
     files = {split: annotation_files(folder) for split, folder in folders.items()}
     names = {file.stem for split in files.values() for file in split}
-    crop_folder = find_crop_folder(root, crops, names)
+    video_folders = find_crops(root, crops, names)
     tables = {}
     for split, split_files in files.items():
-        tables[split] = _read_split(split_files, crop_folder, tuple(aus), drop_row_if_any)
+        tables[split] = _read_split(split_files, video_folders, tuple(aus), drop_row_if_any)
         if not len(tables[split]):
             left_out = ", ".join(f"{n} {why}" for why, n in tables[split].dropped.items() if n)
             raise DataError(
-                f"the {split} split in {folders[split]} has no usable frame with a crop in {crop_folder} "
-                f"({left_out})"
+                f"the {split} split in {folders[split]} has no usable frame with a crop named 00001.jpg, "
+                f"00002.jpg, ... ({left_out})"
             )
     if not allow_shared_groups:
         check_disjoint(tables)
@@ -95,6 +97,8 @@ def read_labels(file: Path, aus: Sequence[int]) -> npt.NDArray[np.int8]:
         lines = file.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: not a text file ({error.reason} at byte {error.start})") from None
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
     columns = _columns(file, lines[0] if lines else "")
     if missing := [au_column(au) for au in aus if au not in columns]:
         raise DataError(
@@ -143,7 +147,7 @@ def _fault(file: Path, lines: list[str], width: int) -> DataError:
 
 
 def _read_split(
-    files: list[Path], crop_folder: Path, aus: tuple[int, ...], drop_row_if_any: bool
+    files: list[Path], video_folders: Mapping[str, Path], aus: tuple[int, ...], drop_row_if_any: bool
 ) -> FrameTable:
     """Joins annotation lines and crops of one split's videos."""
     left_out = dict.fromkeys(
@@ -154,7 +158,7 @@ def _read_split(
     columns: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.int8]]] = []
     for file in files:
         labels = read_labels(file, aus)
-        crops = _crop_numbers(crop_folder / file.stem)
+        crops = _crop_numbers(video_folders[file.stem]) if file.stem in video_folders else _NO_CROPS
         labelled = crops[(crops >= 1) & (crops <= len(labels))]
         left_out["crops without label"] += len(crops) - len(labelled)
         unknown = labels == -1
@@ -175,9 +179,9 @@ def _read_split(
     if not drop_row_if_any:
         left_out["single labels of -1 (masked) in rows kept"] = masked
     return FrameTable(
-        crops=crop_folder,
         aus=aus,
         videos=tuple(videos),
+        folders=tuple(video_folders[video] for video in videos),
         groups=tuple(base_video(video) for video in videos),
         video=np.repeat(np.arange(len(videos), dtype=np.int32), [len(frame) for frame, _ in columns]),
         frame=np.concatenate([frame for frame, _ in columns] or [np.empty(0, np.int32)]),
@@ -187,8 +191,9 @@ def _read_split(
 
 
 def _crop_numbers(folder: Path) -> npt.NDArray[np.int32]:
-    """Sorted frame numbers of a video's crops; none where the folder is missing."""
-    if not folder.is_dir():
-        return np.empty(0, np.int32)
-    numbers = [int(match[1]) for path in folder.iterdir() if (match := _CROP.fullmatch(path.name))]
+    """Sorted frame numbers of a video's crops."""
+    try:
+        numbers = [int(match[1]) for path in folder.iterdir() if (match := _CROP.fullmatch(path.name))]
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be listed ({error.strerror})") from None
     return np.array(sorted(numbers), np.int32)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from aunet.data.frames import DataError, FrameTable
+from aunet.data.frames import DataError, FrameTable, read_crop
 from aunet.facs import CROP_SIZE
 
 
@@ -107,10 +107,7 @@ def channels_first(frames: Tensor) -> Tensor:
 
 def _decode(path: Path, out: npt.NDArray[np.uint8]) -> None:
     """Decodes a JPEG file into ``out`` (H, W, 3), RGB."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    data = read_crop(path)
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(data)
         if (height, width) == out.shape[:2]:

@@ -26,9 +26,9 @@ class FrameTable:
     """The labelled frames of one split, ordered by video and frame number.
 
     Attributes:
-        crops: Folder that holds ``<video>/<frame:05d>.jpg``.
         aus: AU number of each label column.
-        videos: Names of the videos (crop folders), sorted.
+        videos: Names of the videos, sorted.
+        folders: For each video the folder of its crops, ``<frame:05d>.jpg``.
         groups: For each video its base video; rows of one group never lie in two splits.
         video: (N,) index into ``videos`` of each frame.
         frame: (N,) 1-based frame number of each frame, as in its file name.
@@ -36,9 +36,9 @@ class FrameTable:
         dropped: Why rows of the annotations, or crops, are not in the table, with their number.
     """
 
-    crops: Path
     aus: tuple[int, ...]
     videos: tuple[str, ...]
+    folders: tuple[Path, ...]
     groups: tuple[str, ...]
     video: npt.NDArray[np.int32]
     frame: npt.NDArray[np.int32]
@@ -50,8 +50,7 @@ class FrameTable:
 
     def path(self, index: int) -> Path:
         """File of one frame's crop."""
-        video = self.videos[int(self.video[index])]
-        return self.crops / video / f"{self.frame[index]:05d}.jpg"
+        return self.folders[int(self.video[index])] / f"{self.frame[index]:05d}.jpg"
 
     def positives(self) -> npt.NDArray[np.int64]:
         """(num_aus,) number of frames in which each AU is present."""
@@ -62,13 +61,17 @@ class FrameTable:
         return np.asarray((self.labels >= 0).sum(0), dtype=np.int64)
 
     def fingerprint(self) -> str:
-        """SHA-256 over videos, frame numbers, labels and the bytes of up to 64 evenly spaced crops."""
+        """SHA-256 over videos, frame numbers, labels and the bytes of up to 64 evenly spaced crops.
+
+        Raises:
+            DataError: One of these crops cannot be read.
+        """
         digest = hashlib.sha256()
         digest.update("\n".join((*map(str, self.aus), *self.videos, *self.groups)).encode())
         for column in (self.video, self.frame, self.labels):
             digest.update(np.ascontiguousarray(column).tobytes())
         for index in np.linspace(0, len(self) - 1, min(_SAMPLED_FILES, len(self))).astype(int):
-            digest.update(self.path(index).read_bytes())
+            digest.update(read_crop(self.path(index)))
         return digest.hexdigest()
 
     def summary(self, split: str) -> str:
@@ -79,6 +82,18 @@ class FrameTable:
             f"{split}: {len(self.videos)} videos, {len(self)} frames; left out: {dropped}; "
             f"positives: {positives}"
         )
+
+
+def read_crop(path: Path) -> bytes:
+    """Content of a crop's file.
+
+    Raises:
+        DataError: It cannot be read; names the file.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def check_disjoint(tables: Mapping[str, FrameTable]) -> None:

@@ -1,8 +1,9 @@
 """Finds crops and annotations of Aff-Wild2 in the spellings that are in use, by name and by content."""
 
+import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from aunet.data.frames import DataError
@@ -13,8 +14,8 @@ SPLIT_FOLDERS: dict[str, tuple[str, ...]] = {
 }
 """Names of the splits' folders, compared without regard to case; blanks and hyphens read as underscores."""
 
-CROP_FOLDERS = ("cropped_aligned", "cropped_aligned_images", "images", "faces", "crops")
-"""Names of the crops' folder, in order of preference, compared likewise."""
+CROP_FOLDERS = ("cropped_aligned", "images", "faces", "crops")
+"""Beginnings of the names of crop folders, in order of preference, compared likewise."""
 
 HEADER = re.compile(r"AU\s*0*(\d+)", re.IGNORECASE)
 """A column's name in the first line of an annotation file."""
@@ -27,23 +28,26 @@ def _normal(name: str) -> str:
 
 
 def _folders(folder: Path, depth: int) -> Iterator[Path]:
-    """``folder`` and the folders below it, nearest first; crop folders are not descended into."""
+    """``folder`` and those below it, nearest first; in a crop folder only another one, left by an archive."""
     level = [folder]
     for _ in range(depth + 1):
         yield from level
         level = [
             child
             for parent in level
-            if _normal(parent.name) not in CROP_FOLDERS or parent == folder
-            for child in _subfolders(parent)
+            for child in _subfolders(parent, listable_only=parent != folder)
+            if parent == folder or not _is_crop_folder(parent) or _is_crop_folder(child)
         ]
 
 
-def _subfolders(folder: Path) -> list[Path]:
+def _subfolders(folder: Path, listable_only: bool = False) -> list[Path]:
+    """Sorted folders in a folder; none, if so asked, where the user may not look (such as lost+found)."""
     try:
         with os.scandir(folder) as entries:  # unlike Path.iterdir, asks nothing about each of a million crops
             return sorted(Path(entry) for entry in entries if entry.is_dir())
     except OSError as error:
+        if listable_only:
+            return []
         raise DataError(f"{folder}: cannot be listed ({error.strerror})") from None
 
 
@@ -66,7 +70,8 @@ def find_split_folders(root: Path, annotations: str | Path | None) -> dict[str, 
         raise DataError(f"data.read.annotations={annotations}: {start} is not a folder")
     found = []
     for folder in _folders(start, depth):
-        children = {_normal(child.name): child for child in _subfolders(folder)}
+        below = _subfolders(folder, listable_only=folder != start)
+        children = {_normal(child.name): child for child in below}
         splits = {
             split: next((children[name] for name in spellings if name in children), None)
             for split, spellings in SPLIT_FOLDERS.items()
@@ -90,41 +95,55 @@ def find_split_folders(root: Path, annotations: str | Path | None) -> dict[str, 
 
 def annotation_files(folder: Path) -> list[Path]:
     """A split's annotation files, sorted; hidden ones (macOS leaves ``._<video>.txt``) are none."""
-    return sorted(file for file in folder.glob("*.txt") if not file.name.startswith("."))
+    return sorted(file for file in folder.glob("*.txt") if not file.name.startswith(".") and file.is_file())
 
 
 def _holds_aus(folder: Path) -> bool:
-    """Whether the first annotation file with a header has one of AUs (not of expressions or valence)."""
+    """Whether an annotation file has a header of AUs (not of expressions or valence)."""
     for file in annotation_files(folder):
-        with file.open(encoding="utf-8-sig", errors="replace") as lines:
-            if header := lines.readline().strip():
-                return HEADER.match(header) is not None
+        with contextlib.suppress(OSError), file.open(encoding="utf-8-sig", errors="replace") as lines:
+            if HEADER.match(lines.readline().strip()):
+                return True
     return False
 
 
-def find_crop_folder(root: Path, crops: str | Path | None, videos: set[str]) -> Path:
-    """The folder with a sub-folder of crops for each video.
+def find_crops(root: Path, crops: str | Path | None, videos: Iterable[str]) -> dict[str, Path]:
+    """The folder of each video's crops, for the videos that have one.
+
+    Copies of Aff-Wild2 keep crops in one folder or in several, as they were handed out in several archives.
 
     Args:
         root: Folder of the data set.
-        crops: The crop folder, absolute or within ``root``; searched for by its name (CROP_FOLDERS) if None.
-        videos: Names of the annotated videos, of which it must hold one.
+        crops: The crop folder, absolute or within ``root``; if None, every folder whose name begins with one
+            of CROP_FOLDERS is looked into, in that order.
+        videos: Names of the annotated videos.
 
     Raises:
-        DataError: There is none.
+        DataError: There is no crop folder, or none of the videos lies in one.
     """
-    if crops is not None:
-        folder = root / crops
-        if not folder.is_dir():
-            raise DataError(f"data.read.crops={crops}: {folder} is not a folder")
-        return folder
-    named = [folder for folder in _folders(root, 2) if _normal(folder.name) in CROP_FOLDERS]
-    named.sort(key=lambda folder: CROP_FOLDERS.index(_normal(folder.name)))
-    for folder in named:
-        if any((folder / video).is_dir() for video in videos):
-            return folder
-    looked = f"; {named[0]} has none" if named else ""
-    raise DataError(
-        f"{root} holds no crops of the annotated videos: expected cropped_aligned/<video>/00001.jpg (or a "
-        f"folder named images or faces){looked} (name the folder by data.read.crops=FOLDER)"
-    )
+    if crops is None:
+        places = sorted(filter(_is_crop_folder, _folders(root, _DEPTH)), key=_crop_rank)
+    elif (root / crops).is_dir():
+        places = [root / crops]
+    else:
+        raise DataError(f"data.read.crops={crops}: {root / crops} is not a folder")
+    found: dict[str, Path] = {}
+    for place in places:
+        present = {folder.name: folder for folder in _subfolders(place)}
+        found |= {video: present[video] for video in videos if video in present and video not in found}
+    if not found:
+        looked = f"; {places[0]} has none" if places else ""
+        raise DataError(
+            f"{root} holds no crops of the annotated videos: expected cropped_aligned/<video>/00001.jpg (or "
+            f"a folder named images or faces){looked} (name the folder by data.read.crops=FOLDER)"
+        )
+    return found
+
+
+def _is_crop_folder(folder: Path) -> bool:
+    return _normal(folder.name).startswith(CROP_FOLDERS)
+
+
+def _crop_rank(folder: Path) -> int:
+    """Place of a crop folder's name in CROP_FOLDERS."""
+    return [_normal(folder.name).startswith(known) for known in CROP_FOLDERS].index(True)
