@@ -6,10 +6,9 @@ aunet table RUNS                      the table of a sweep's finished runs
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
-
-from rich.console import Console
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,23 +50,18 @@ def _render(options: argparse.Namespace) -> None:
     changes = {"seed": options.seed, "workers": options.workers}
     given = {key: value for key, value in changes.items() if value is not None}
     quoted = "'" + options.out.replace("'", "\\'") + "'"  # in Hydra's grammar, for any name of a folder
-    out = prepare_data([f"data={options.size}", f"data.root={quoted}"], **given)
-    print(f"{out} is complete: train on it by data={options.size} data.root={out}")
+    overrides = [f"data={options.size}", f"data.root={quoted}"]
+    out = prepare_data(overrides, **given)
+    if options.seed is not None:
+        overrides.append(f"data.prepare.seed={options.seed}")
+    print(f"{out} is complete: train on it by {shlex.join(overrides)}")
 
 
 def _table(options: argparse.Namespace) -> None:
     from aunet import results
 
-    rows = results.read_rows(options.runs)
-    if not rows:
+    if not results.show_table(options.runs):
         sys.exit(f"aunet: {options.runs} holds no finished run (expected <row>/seed<k>/metrics.json)")
-    trivial = results.trivial_f1(options.runs)
-    files = results.write_table(options.runs, rows, trivial)
-    # Full width even where the output goes to a file, so that no title is broken.
-    console = Console(width=None if sys.stdout.isatty() else 130, markup=False)
-    console.print(results.terminal(rows))
-    for note in [*results.notes(rows, trivial), f"written: {', '.join(map(str, files))}"]:
-        console.print(f"- {note}", soft_wrap=True)
 
 
 if __name__ == "__main__":

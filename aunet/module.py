@@ -105,7 +105,7 @@ class ActionUnitModule(pl.LightningModule):
         loss = self.trainer.callback_metrics.get("train/loss_epoch")
         if loss is not None and not bool(torch.isfinite(loss)):
             raise FloatingPointError(
-                f"train/loss is {float(loss)} in epoch {self.current_epoch}: lower optimizer.lr, or use "
+                f"train/loss is {float(loss)} in epoch {self.current_epoch}: lower lr, or use "
                 f"trainer=bf16 instead of fp16"
             )
 

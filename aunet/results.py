@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
+from rich.console import Console
 from rich.table import Table as RichTable
 
 from aunet.facs import au_column
@@ -18,8 +20,14 @@ from aunet.runs import RunError, read_metrics, replacing
 
 Row = dict[str, Any]
 
+TABLE1 = (
+    "baseline", "resnet50", "inception_v3", "efficientnet", "efficientnet_lite0",
+    "without_attention", "without_reweighting", "ours",
+)  # fmt: skip
+"""Rows of the paper's Table 1 in its order, and among them the one backbone that is pre-trained offline."""
 
-def read_rows(sweep: str | Path, order: Sequence[str] = ()) -> list[Row]:
+
+def read_rows(sweep: str | Path, order: Sequence[str] = TABLE1) -> list[Row]:
     """One entry for each row of a sweep that has a finished run, seeds averaged.
 
     Args:
@@ -32,7 +40,8 @@ def read_rows(sweep: str | Path, order: Sequence[str] = ()) -> list[Row]:
         ``data``, ``from_scratch``, ``frozen``, ``parameters``, ``epochs`` and ``training_seconds`` (mean).
 
     Raises:
-        RunError: The runs of the sweep saw different data, so that their figures must not share a table.
+        RunError: The runs of the sweep saw different data, or seeds of one row were trained by different
+            recipes, so that their figures must not share a table or a mean.
     """
     runs: dict[str, list[Row]] = {}
     for file in sorted(Path(sweep).glob("*/seed*/metrics.json")):
@@ -45,6 +54,12 @@ def read_rows(sweep: str | Path, order: Sequence[str] = ()) -> list[Row]:
             f"{sweep}: rows {' and '.join(sorted(fingerprints.values()))} were trained on different data; "
             f"move one of them to another sweep"
         )
+    for name, group in runs.items():
+        if len({run["recipe_digest"] for run in group}) > 1:
+            raise RunError(
+                f"{Path(sweep) / name}: seeds were trained with different configurations (compare their "
+                f"config.yaml); remove those that do not belong to the row"
+            )
     names = [*(name for name in order if name in runs), *sorted(name for name in runs if name not in order)]
     return [_row(name, sorted(runs[name], key=lambda run: run["seed"])) for name in names]
 
@@ -64,6 +79,27 @@ def trivial_f1(sweep: str | Path) -> dict[str, float]:
                 "random at the training rates": random_f1(labels, np.array(metrics["training_rates"])),
             }
     return {}
+
+
+def show_table(sweep: str | Path) -> list[Row]:
+    """Prints a sweep's table and what to know about it, and writes it into the sweep's folder.
+
+    Args:
+        sweep: Folder ``runs/<sweep>``.
+
+    Returns:
+        The rows, see ``read_rows``; without any, nothing is printed or written.
+    """
+    rows = read_rows(sweep)
+    if rows:
+        trivial = trivial_f1(sweep)
+        files = write_table(sweep, rows, trivial)
+        # Full width even where the output goes to a file, so that no title is broken.
+        console = Console(width=None if sys.stdout.isatty() else 140, markup=False, highlight=False)
+        console.print(terminal(rows))
+        for note in [*notes(rows, trivial), f"written: {', '.join(map(str, files))}"]:
+            console.print(f"- {note}", soft_wrap=True)
+    return rows
 
 
 def write_table(sweep: str | Path, rows: Sequence[Row], trivial: Mapping[str, float]) -> list[Path]:
@@ -158,7 +194,7 @@ def _row(name: str, runs: list[Row]) -> Row:
 def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Header and cells: the columns that need words first, single AUs last."""
     aus = list(rows[0]["f1_per_au"]) if rows else []
-    header = ["row", "backbone starts", "F1", "paper", "seeds", "params (M)", "train (s)", *aus]
+    header = ["row", "backbone starts", "F1", "paper", "seeds", "epochs", "params (M)", "train (s)", *aus]
     body = []
     for row in rows:
         spread = f" ± {row['f1_std']:.4f}" if row["f1_std"] is not None else ""
@@ -170,6 +206,7 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
                 f"{row['f1']:.4f}{spread}",
                 "–" if row["paper_f1"] is None else f"{row['paper_f1']:.4f}",
                 str(len(row["seeds"])),
+                str(row["epochs"]),
                 f"{row['parameters'] / 1e6:.2f}",
                 f"{row['training_seconds']:.0f}",
                 *(f"{value:.3f}" for value in row["f1_per_au"].values()),

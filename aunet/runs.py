@@ -30,10 +30,11 @@ log = logging.getLogger(__name__)
 
 NO_EFFECT = (
     "logger", "out_dir", "runs", "host", "progress", "data.root", "data.workers", "data.val_batch_size",
-    "data.prepare", "trainer.default_root_dir", "trainer.enable_progress_bar", "title", "paper_f1", "model",
+    "data.prepare", "data.read.crops", "data.read.annotations", "trainer.default_root_dir",
+    "trainer.enable_progress_bar", "title", "paper_f1", "model", "weights", "vggface",
 )  # fmt: skip
 """Keys of the configuration that change no result; all others make a run another run. The data themselves are
-compared by their fingerprint, and ``model`` only joins other keys."""
+compared by their fingerprint; ``model``, ``weights`` and ``vggface`` only feed or join other keys."""
 
 _PACKAGES = (
     "torch",
@@ -72,7 +73,13 @@ def locked(folder: Path) -> Iterator[None]:
 
 def config_digest(config: Mapping[str, Any]) -> str:
     """Hash of the part of a resolved configuration that can change results."""
-    return hashlib.sha256(json.dumps(_relevant(config), sort_keys=True).encode()).hexdigest()[:16]
+    return _digest(_relevant(config))
+
+
+def recipe_digest(config: Mapping[str, Any]) -> str:
+    """The same without place and seed: equal for runs that may be averaged as seeds of one row."""
+    relevant = _relevant(config)
+    return _digest({key: relevant[key] for key in relevant.keys() - {"seed", "data.seed", "sweep"}})
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -99,14 +106,22 @@ def check_unchanged(
 ) -> None:
     """Refuses to go on in a folder that holds a run of another configuration or of other data.
 
+    What left no checkpoint, such as an attempt whose weights could not be had, is no run yet.
+
     Raises:
         RunError: Says what differs.
     """
-    if old_config is None:
+    if not any((folder / name).exists() for name in ("metrics.json", "last.ckpt", "best.ckpt")):
         return
-    changed = differences(old_config, config)
-    provenance = _read_json(folder / "provenance.json") or {}
-    before = provenance.get("data_fingerprint", data_fingerprint)
+    recorded = read_metrics(folder) or _read_json(folder / "provenance.json") or {}
+    asked, digest = config_digest(config), recorded.get("config_digest")
+    if old_config is not None:
+        changed = differences(old_config, config)
+    else:
+        changed = ["config.yaml is missing"] if digest is None else []
+    if digest not in (None, asked) and not changed:  # config.yaml is missing, or was edited
+        changed = [f"config_digest: {digest} -> {asked}"]
+    before = recorded.get("data_fingerprint", data_fingerprint)
     if before != data_fingerprint:
         changed.append(f"data fingerprint: {before} -> {data_fingerprint}")
     if changed:
@@ -169,6 +184,10 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     return content
 
 
+def _digest(relevant: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def _relevant(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Flat ``{dotted key: value}`` without the keys that change no result."""
     flat: dict[str, str] = {}
@@ -185,7 +204,9 @@ def _relevant(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 def _commit() -> str | None:
     """Commit of the source tree that runs, marked where it has changes; None for an installed package."""
-    source = Path(__file__).parent
+    source = Path(__file__).parent.parent
+    if not (source / ".git").exists():  # git would go up, to whatever holds the environment
+        return None
     # The git of the user's PATH (S607): its place differs between systems.
     try:
         described = subprocess.run(

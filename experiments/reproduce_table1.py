@@ -9,55 +9,57 @@ import sys
 from pathlib import Path
 
 import torch
-from rich.console import Console
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 
-from aunet import results
 from aunet.host import usable_cores
+from aunet.results import TABLE1, show_table
 from aunet.train import CONF, USER_ERRORS, main, prepare_data
-
-# The paper's order; rows that were added follow by name.
-PAPER = (
-    "baseline", "resnet50", "inception_v3", "efficientnet", "efficientnet_lite0",
-    "without_attention", "without_reweighting", "ours",
-)  # fmt: skip
 
 
 def reproduce(overrides: list[str]) -> int:
     """Runs the sweep and writes the table of its finished rows.
 
     Returns:
-        Exit status: 0 when every row has finished.
+        Exit status: 0 when every row has finished with every seed.
     """
-    given = dict(override.split("=", 1) for override in overrides if "=" in override)
-    sweep = Path(given.get("runs", "runs")) / given.get("sweep", "table1")
+    given = {
+        override.key_or_group: override for override in OverridesParser.create().parse_overrides(overrides)
+    }
+    sweep = Path(values(given, "runs", "runs")[0]) / values(given, "sweep", "table1")[0]
     rows = sorted(file.stem for file in (CONF / "experiment" / "table1").glob("*.yaml"))
-    rows.sort(key=lambda row: (PAPER.index(row) if row in PAPER else len(PAPER), row))
-    experiments = ",".join(f"table1/{row}" for row in rows)
-    done = {entry["row"] for entry in results.read_rows(sweep)}
-    launcher = [] if "hydra/launcher" in given or done >= set(rows) else side_by_side()
+    rows.sort(key=lambda row: (TABLE1.index(row) if row in TABLE1 else len(TABLE1), row))
+    asked = [f"{row}/seed{seed}" for row in rows for seed in values(given, "seed", "0")]
+    launcher = [] if "hydra/launcher" in given or not unfinished(sweep, asked) else side_by_side()
     # Once, with its progress, before the rows ask for it.
     prepare_data([override for override in overrides if override.startswith(("data=", "data."))])
+    experiments = ",".join(f"table1/{row}" for row in rows)
     sys.argv = [sys.argv[0], "--multirun", f"experiment={experiments}", *launcher, *overrides]
     status = 0
     try:
         main()
     except SystemExit as stop:  # Hydra's, after all rows, where one has failed
         status = stop.code if isinstance(stop.code, int) else 1
-    finished = results.read_rows(sweep, PAPER)
-    if not finished:
-        return status or 1
-    trivial = results.trivial_f1(sweep)
-    files = results.write_table(sweep, finished, trivial)
-    # Full width even where the output goes to a file, so that no title is broken.
-    console = Console(width=None if sys.stdout.isatty() else 130)
-    console.print(results.terminal(finished))
-    for note in results.notes(finished, trivial):
-        console.print(f"- {note}")
-    if missing := [row for row in rows if row not in {entry["row"] for entry in finished}]:
-        console.print(f"NOT FINISHED: {', '.join(missing)}; see above for the reason, then run this again")
+    show_table(sweep)
+    if missing := unfinished(sweep, asked):
+        print(f"NOT FINISHED: {', '.join(missing)}; see above for the reasons, then run this again")
         status = status or 1
-    console.print(f"written: {', '.join(map(str, files))}")
     return status
+
+
+def values(given: dict[str, Override], key: str, default: str) -> list[str]:
+    """What the command line says a key is, one value or those of a sweep."""
+    if key not in given:
+        return [default]
+    override = given[key]
+    if override.is_sweep_override():
+        return [str(value) for value in override.sweep_iterator()]
+    return [str(override.value())]
+
+
+def unfinished(sweep: Path, asked: list[str]) -> list[str]:
+    """Those of the runs that have left no metrics.json."""
+    return [run for run in asked if not (sweep / run / "metrics.json").exists()]
 
 
 def side_by_side() -> list[str]:

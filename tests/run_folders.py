@@ -45,6 +45,7 @@ def write_run(
         "paper_f1": 0.4803,
         "data": "affwild2",
         "data_fingerprint": "train:0-val:1",
+        "recipe_digest": "0",
         "aus": [1, 2],
         "training_rates": RATES,
         "epochs": 8,

@@ -42,7 +42,12 @@ EXPECTED = {  # configuration: channels and side of the map from 112 pixels
 def build(name, **overrides):
     """Instantiate a configuration as Hydra does, from scratch unless told otherwise."""
     root = OmegaConf.create(
-        {"weights": "none", "bn_momentum": 0.1, "backbone": OmegaConf.load(CONF / f"{name}.yaml")}
+        {
+            "weights": "none",
+            "vggface": None,
+            "bn_momentum": 0.1,
+            "backbone": OmegaConf.load(CONF / f"{name}.yaml"),
+        }
     )
     if "weights" in root.backbone:
         root.backbone.weights = "none"
@@ -154,10 +159,14 @@ def test_unknown_trainable_is_refused():
         EfficientNetLite0(weights="none", trainable="some")
 
 
-def test_vgg16_takes_the_statistics_of_other_weights():
-    backbone = build("vgg16", trainable="all", mean=[129.1863, 104.7624, 93.5940], std=[1, 1, 1])
-    assert backbone.mean == (129.1863, 104.7624, 93.5940)
-    assert backbone.std == (1.0, 1.0, 1.0)
+def test_vggface_weights_bring_their_statistics(tmp_path):
+    theirs = build("vgg16").state_dict()
+    torch.save(theirs, tmp_path / "vggface.pth")
+    backbone = build("vgg16", vggface=str(tmp_path / "vggface.pth"))
+    assert backbone.pretrained
+    assert backbone.frozen
+    assert (backbone.mean, backbone.std) == ((129.1863, 104.7624, 93.5940), (1.0, 1.0, 1.0))
+    assert all(torch.equal(value, theirs[key]) for key, value in backbone.state_dict().items())
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """The ``aunet`` command: what it calls, what it prints, and errors in one line."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import hydra
 import pytest
 from omegaconf import OmegaConf
 from run_folders import write_run
@@ -30,6 +32,11 @@ def stopped(*arguments: object) -> str:
     return caught.value.code
 
 
+def said(capsys):
+    """The overrides with which to train on the set, as a shell would hand them over."""
+    return shlex.split(capsys.readouterr().out.partition("train on it by ")[2])
+
+
 def test_render_makes_the_configured_set(rendered, tmp_path, capsys):
     main(["data", "render", str(tmp_path / "faces")])
     (call,) = rendered
@@ -37,7 +44,7 @@ def test_render_makes_the_configured_set(rendered, tmp_path, capsys):
     configured = OmegaConf.load(CONF / "data" / "rendered.yaml").data.prepare
     assert call["videos"] == configured.videos
     assert (call["seed"], call["workers"]) == (configured.seed, configured.workers)
-    assert f"data.root={tmp_path / 'faces'}" in capsys.readouterr().out.replace("\n", "")
+    assert said(capsys) == ["data=rendered", f"data.root='{tmp_path / 'faces'}'"]
 
 
 def test_render_takes_size_seed_and_workers(rendered, tmp_path, capsys):
@@ -46,13 +53,15 @@ def test_render_takes_size_seed_and_workers(rendered, tmp_path, capsys):
     configured = OmegaConf.load(CONF / "data" / "rendered_large.yaml").data.prepare
     assert call["videos"] == configured.videos
     assert (call["seed"], call["workers"]) == (3, 2)
-    assert "data=rendered_large" in capsys.readouterr().out
+    assert said(capsys) == ["data=rendered_large", f"data.root='{tmp_path}'", "data.prepare.seed=3"]
 
 
 @pytest.mark.parametrize("name", ["a b", "a,b", "a=b", "a(1)", "[x]", "it's", "é", "2024", "null", "~x"])
 def test_render_takes_folders_of_any_name(name, rendered, capsys):
     main(["data", "render", name])
     assert rendered[0]["out"] == name
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        assert hydra.compose("config", said(capsys)).data.root == name
 
 
 def test_render_refuses_a_folder_with_something_else(tmp_path):

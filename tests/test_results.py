@@ -56,6 +56,12 @@ def test_rows_of_different_data_share_no_table(sweep):
         read_rows(sweep)
 
 
+def test_seeds_of_different_recipes_share_no_mean(sweep):
+    write_run(sweep, "b", 3, recipe_digest="1")
+    with pytest.raises(RunError, match=r"table1/b: seeds were trained with different configurations"):
+        read_rows(sweep)
+
+
 def test_damaged_run_is_named(sweep):
     (sweep / "b" / "seed2" / "metrics.json").write_text("{")
     with pytest.raises(RunError, match=r"seed2/metrics\.json"):
@@ -128,6 +134,7 @@ def test_markdown_table_has_a_cell_for_every_column(sweep):
         "F1": "0.4000 ± 0.2000",
         "paper": "0.4803",
         "seeds": "3",
+        "epochs": "8",
         "params (M)": "1.50",
         "train (s)": "14",
         "AU1": "0.500",

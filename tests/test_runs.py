@@ -39,8 +39,10 @@ CONFIG = {
         "val_batch_size": 256,
         "prepare": {"seed": 0, "workers": None},
         "aus": [1, 2, 4],
-        "read": {"drop_row_if_any": True},
+        "read": {"drop_row_if_any": True, "crops": None, "annotations": None},
     },
+    "weights": "none",
+    "vggface": None,
     "model": {"network": {"num_aus": 3}},
 }
 
@@ -156,7 +158,7 @@ def test_keys_without_effect_make_no_other_run(key):
         ("data.rooted", 1, "data.rooted: absent -> 1"),
         ("titles", "x", 'titles: absent -> "x"'),
         ("lr", None, "lr: 0.001 -> absent"),
-        ("data.read", None, "data.read.drop_row_if_any: true -> absent"),
+        ("data.read.drop_row_if_any", None, "data.read.drop_row_if_any: true -> absent"),
     ],
 )
 def test_all_other_keys_do(key, value, said):
@@ -183,10 +185,42 @@ def test_new_folder_and_unchanged_run_are_accepted(tmp_path):
     runs.check_unchanged(tmp_path, None, CONFIG, "a")
     runs.check_unchanged(tmp_path, CONFIG, changed("data.root"), "a")  # interrupted before provenance.json
     runs.begin(tmp_path, {"data_fingerprint": "a"}, {})
+    (tmp_path / "last.ckpt").touch()
     runs.check_unchanged(tmp_path, CONFIG, changed("data.root"), "a")
 
 
-def test_changes_are_refused_and_named(tmp_path):
+def test_attempt_without_a_checkpoint_is_no_run_yet(tmp_path):
+    runs.begin(tmp_path, {"data_fingerprint": "a"}, {})
+    runs.check_unchanged(tmp_path, CONFIG, changed("lr", 0.1), "b")
+
+
+def test_finished_run_answers_for_its_configuration_even_without_the_file(tmp_path):
+    digest = {"config_digest": runs.config_digest(CONFIG), "data_fingerprint": "a"}
+    runs.write_json(tmp_path / "metrics.json", digest)
+    runs.check_unchanged(tmp_path, CONFIG, CONFIG, "a")
+    runs.check_unchanged(tmp_path, None, CONFIG, "a")
+    edited = changed("lr", 0.1)
+    for old in (None, edited):
+        with pytest.raises(runs.RunError, match=r"config_digest: \w+ -> \w+"):
+            runs.check_unchanged(tmp_path, old, edited, "a")
+    (tmp_path / "metrics.json").rename(tmp_path / "last.ckpt")
+    with pytest.raises(runs.RunError, match=r"config\.yaml is missing"):
+        runs.check_unchanged(tmp_path, None, CONFIG, "a")
+    (tmp_path / "last.ckpt").rename(tmp_path / "metrics.json")
+    with pytest.raises(runs.RunError, match="data fingerprint: a -> b"):
+        runs.check_unchanged(tmp_path, CONFIG, CONFIG, "b")
+
+
+def test_seeds_of_a_row_share_a_recipe():
+    digest = runs.recipe_digest(CONFIG)
+    assert runs.recipe_digest(changed("seed", 1)) == digest
+    assert runs.recipe_digest(changed("sweep", "elsewhere")) == digest
+    assert runs.recipe_digest(changed("lr", 0.1)) != digest
+
+
+@pytest.mark.parametrize("checkpoint", ["last.ckpt", "best.ckpt"])
+def test_changes_are_refused_and_named(checkpoint, tmp_path):
+    (tmp_path / checkpoint).touch()
     runs.begin(tmp_path, {"data_fingerprint": "train:1"}, {})
     with pytest.raises(runs.RunError, match=r"lr: 0\.001 -> 0\.1\. Give this one another place") as caught:
         runs.check_unchanged(tmp_path, CONFIG, changed("lr", 0.1), "train:1")
@@ -200,6 +234,7 @@ def test_changes_are_refused_and_named(tmp_path):
 
 
 def test_long_lists_of_changes_stay_readable(tmp_path):
+    (tmp_path / "last.ckpt").touch()
     many = CONFIG | {f"key{i:02d}": i for i in range(30)}
     with pytest.raises(runs.RunError) as caught:
         runs.check_unchanged(tmp_path, CONFIG, many, "a")

@@ -209,7 +209,7 @@ def test_unreadable_crop_is_named(compose, affwild2, tmp_path):
 
 
 def test_not_a_number_stops_the_run(compose):
-    with pytest.raises(FloatingPointError, match="lower optimizer"):
+    with pytest.raises(FloatingPointError, match="lower lr"):
         train(compose("lr=1e30", "lr_after=1e30", "epochs=3"))
 
 

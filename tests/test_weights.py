@@ -86,8 +86,8 @@ def test_offline_says_what_to_do(name, hub):
         backbone.url.rpartition("/")[2],
         str(hub),
         "name resolution failed",
-        "backbone.weights=FILE",
-        "backbone.weights=none",
+        "weights=FILE",
+        "weights=none",
     ):
         assert part in str(error.value)
 

@@ -5,7 +5,7 @@ The modules keep torchvision's parameter names, so a torchvision state dict load
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -21,10 +21,13 @@ from torchvision.models import (
 )
 from torchvision.models.vgg import cfgs, make_layers
 
-from aunet.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, Triple
+from aunet.backbones.base import Backbone, Triple
 from aunet.weights import download, load_into, load_state
 
 Trainable = Literal["all", "none"]
+
+VGGFACE_MEAN: Triple = (129.1863, 104.7624, 93.5940)
+"""Mean of VGGFACE's pixels, RGB in 0..255 (Parkhi et al., 2015)."""
 
 
 class ImageNetBackbone(Backbone):
@@ -155,19 +158,16 @@ class VGG16(ImageNetBackbone):
     """The convolutional part of VGG-16 (Simonyan and Zisserman, 2015): 512 features, 3x3 from 112 pixels.
 
     The challenge's baseline uses weights trained on VGGFACE (Parkhi et al., 2015), which cannot be shipped
-    here. To use them, give a file with torchvision's names, mean (129.1863, 104.7624, 93.5940) and std (1, 1,
-    1). The network gets RGB; ports of the Caffe model want BGR: reverse the input channels of their first
-    kernel.
+    here; ImageNet's are a substitute. VGGFACE's expect RGB pixels in 0..255 of which only the mean was taken
+    off; ports of the Caffe model want BGR: reverse the input channels of their first kernel.
 
     Args:
         weights: ``"imagenet"``, ``"none"`` or a file; see :class:`ImageNetBackbone`.
         trainable: ``"all"`` or ``"none"``; see :class:`ImageNetBackbone`.
-        mean: Per-channel mean that the weights expect, RGB in 0..255.
-        std: Per-channel standard deviation that the weights expect, RGB in 0..255.
+        vggface: File of VGGFACE weights under torchvision's names, in the place of ``weights``; None: none.
 
     Raises:
         WeightsError: The weights cannot be had or do not fit.
-        ValueError: ``mean`` or ``std`` has not three values.
     """
 
     num_features = 512
@@ -177,18 +177,13 @@ class VGG16(ImageNetBackbone):
         self,
         weights: str = "imagenet",
         trainable: Trainable = "all",
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        vggface: str | None = None,
     ) -> None:
         features = make_layers(cfgs["D"])  # vgg16() would first fill a classifier of 124 M parameters
         for layer in features:
             if isinstance(layer, nn.Conv2d) and layer.bias is not None:
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
-        super().__init__(nn.Sequential(OrderedDict(features=features)), weights, trainable)
-        self.mean, self.std = _triple(mean), _triple(std)
-
-
-def _triple(values: Sequence[float]) -> Triple:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue
+        super().__init__(nn.Sequential(OrderedDict(features=features)), vggface or weights, trainable)
+        if vggface:
+            self.mean, self.std = VGGFACE_MEAN, (1.0, 1.0, 1.0)

@@ -49,6 +49,7 @@ class EfficientNetLite0(ImageNetBackbone):
     Args:
         weights: ``"imagenet"``, ``"none"`` or a file; see :class:`ImageNetBackbone`.
         trainable: ``"all"`` or ``"none"``; see :class:`ImageNetBackbone`.
+        bn_momentum: Weight of the newest batch in the running statistics; TensorFlow's 0.99 is 0.01 here.
 
     Raises:
         WeightsError: The weights cannot be had or do not fit.
@@ -58,9 +59,11 @@ class EfficientNetLite0(ImageNetBackbone):
     mean = (127.0, 127.0, 127.0)
     std = (128.0, 128.0, 128.0)
 
-    def __init__(self, weights: str = "imagenet", trainable: Trainable = "all") -> None:
+    def __init__(
+        self, weights: str = "imagenet", trainable: Trainable = "all", bn_momentum: float = 0.01
+    ) -> None:
         block = partial(MBConv, se_layer=nn.Identity)
-        norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)
+        norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=bn_momentum)
         stages = [MBConvConfig(*stage, block=block) for stage in _STAGES]
         network = EfficientNet(stages, dropout=0.2, norm_layer=norm)
         for layer in network.modules():
