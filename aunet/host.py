@@ -2,13 +2,14 @@
 
 import ctypes
 import logging
-import os
 import platform
 import sys
 import warnings
 from typing import Any
 
 import torch
+
+from aunet.processes import usable_cores
 
 # glibc's mallopt parameters, from malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
@@ -51,11 +52,6 @@ def quiet_lightning() -> None:
         "The number of training batches .* is smaller than the logging interval",
     ):
         warnings.filterwarnings("ignore", message=message)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use, which a cluster job's may be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe_host() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """One run: a row of a table with one seed. The only module of the package that sees Hydra and OmegaConf."""
 
 import logging
+import multiprocessing
 import shutil
 import time
 import warnings
@@ -31,6 +32,7 @@ from aunet.data.frames import DataError
 from aunet.evaluation import evaluate
 from aunet.host import configure_host, describe_host, quiet_lightning
 from aunet.module import ActionUnitModule
+from aunet.processes import end_with_parent
 from aunet.tracking import close_loggers
 from aunet.weights import WeightsError
 
@@ -63,6 +65,8 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     if len(cfg.data.aus) != cfg.num_aus:
         raise DataError(f"data.aus lists {len(cfg.data.aus)} AUs, num_aus says {cfg.num_aus}")
     configure_host(**cfg.host)
+    if multiprocessing.parent_process() is not None:  # a launcher's worker, which takes one row after another
+        end_with_parent()
     quiet_lightning()
     title = f"{cfg.name} seed {cfg.seed}"
     datamodule: FrameDataModule = instantiate(cfg.data, _convert_="all")

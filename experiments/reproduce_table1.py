@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import CompactHydraException, HydraException
 
-from aunet.host import usable_cores
+from aunet.processes import usable_cores
 from aunet.results import TABLE1, show_table
 from aunet.train import CONF, USER_ERRORS, main, prepare_data
 
@@ -23,9 +24,7 @@ def reproduce(overrides: list[str]) -> int:
     Returns:
         Exit status: 0 when every row has finished with every seed.
     """
-    given = {
-        override.key_or_group: override for override in OverridesParser.create().parse_overrides(overrides)
-    }
+    given = {override.key_or_group: override for override in map(parsed, overrides)}
     sweep = Path(values(given, "runs", "runs")[0]) / values(given, "sweep", "table1")[0]
     rows = sorted(file.stem for file in (CONF / "experiment" / "table1").glob("*.yaml"))
     rows.sort(key=lambda row: (TABLE1.index(row) if row in TABLE1 else len(TABLE1), row))
@@ -45,6 +44,14 @@ def reproduce(overrides: list[str]) -> int:
         print(f"NOT FINISHED: {', '.join(missing)}; see above for the reasons, then run this again")
         status = status or 1
     return status
+
+
+def parsed(override: str) -> Override:
+    """One override of the command line, as Hydra reads it."""
+    try:
+        return OverridesParser.create().parse_override(override)
+    except HydraException as error:
+        raise CompactHydraException(f"{override}: {error}") from None
 
 
 def values(given: dict[str, Override], key: str, default: str) -> list[str]:

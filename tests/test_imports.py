@@ -13,7 +13,7 @@ PACKAGE = ROOT / "aunet"
 # Earliest first. A module imports from strictly earlier layers only; a name stands for a whole package too,
 # whose modules may import each other.
 LAYERS: tuple[set[str], ...] = (
-    {"facs"},
+    {"facs", "processes"},
     {"metrics", "statistics", "losses", "schedules", "attention", "weights"},
     {"backbones", "data.frames"},
     {"network", "data.layout", "data.batches", "data.rendered"},

@@ -5,9 +5,7 @@ import csv
 import hashlib
 import json
 import multiprocessing
-import os
 import shutil
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any, TypeVar
 
 from aunet.data.frames import DataError
 from aunet.data.rendered.track import CROPS, PARTIAL, SPLITS, TRUTH, Track, render_track, replacing, tracks
+from aunet.processes import end_with_parent, usable_cores
 
 RENDERER_VERSION = 1
 """Raise with every change that alters a picture or a label: sets of different versions are not mixed."""
@@ -146,14 +145,13 @@ def _render_missing(root: Path, arguments: Mapping[str, Any], workers: int | Non
         for track in _all_tracks(arguments)
         if not (root / CROPS / track.name).exists()
     ]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = max(min(workers or cores, len(jobs)), 1)
+    workers = max(min(workers or usable_cores(), len(jobs)), 1)
     if workers == 1:
         for job in _shown(jobs, len(jobs)):
             render_track(*job)
         return
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, context, _die_with_parent) as pool:
+    with concurrent.futures.ProcessPoolExecutor(workers, context, end_with_parent) as pool:
         futures = [pool.submit(render_track, *job) for job in jobs]
         try:
             for future in _shown(concurrent.futures.as_completed(futures), len(jobs)):
@@ -181,17 +179,6 @@ def _shown(steps: Iterable[T], total: int) -> Iterator[T]:
             said, left = now, (now - started) * (total / done - 1)
             console.print(f"rendering faces: {done} of {total} videos, about {left:.0f} s left")
         yield step
-
-
-def _die_with_parent() -> None:
-    """End this worker when the process that started it is killed, which would leave it waiting for ever."""
-
-    def watch() -> None:
-        if (parent := multiprocessing.parent_process()) is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _write_lists(root: Path, arguments: Mapping[str, Any]) -> None:
