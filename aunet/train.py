@@ -59,7 +59,8 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         (``trainer.fast_dev_run``), which leaves no folder, the last logged metrics.
 
     Raises:
-        DataError, WeightsError, RunError: What the user has to mend.
+        DataError, RunError: What the user has to mend.
+        InstantiationException: Hydra's, around what a constructor has to say, such as a WeightsError.
     """
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     if len(cfg.data.aus) != cfg.num_aus:

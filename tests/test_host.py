@@ -1,7 +1,6 @@
 """Settings of the machine; they are put back after each test."""
 
 import json
-import os
 import platform
 import sys
 
@@ -74,16 +73,6 @@ def test_allocator_is_set_where_it_is_glibc_and_wanted(monkeypatch, mallopt):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     host.configure_host(threads=1)
     assert mallopt == []
-
-
-def test_cores_are_those_of_this_process(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5}, raising=False)
-    assert host.usable_cores() == 2
-    monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(os, "cpu_count", lambda: 7)
-    assert host.usable_cores() == 7
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert host.usable_cores() == 1
 
 
 def test_description_fits_a_runs_record():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from hydra.errors import InstantiationException
 from layouts import SPELLINGS, write_affwild2
 from omegaconf import OmegaConf
 from sklearn.metrics import f1_score
@@ -17,6 +18,7 @@ from sklearn.metrics import f1_score
 from aunet import runs
 from aunet.data.frames import DataError
 from aunet.train import CONF, load, train
+from aunet.weights import WeightsError
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -154,6 +156,31 @@ def test_interrupted_run_goes_on_as_if_nothing_had_happened(compose, monkeypatch
     attempts = json.loads((Path(cut.out_dir) / "provenance.json").read_text())["attempts"]
     assert len(attempts) == 2
     assert metrics["epochs"] == 3
+
+
+def test_checkpoint_that_was_cut_off_is_not_gone_on_from(compose, caplog):
+    cfg = compose("experiment=table1/ours", "epochs=1")
+    folder = Path(cfg.out_dir)
+    folder.mkdir(parents=True)
+    (folder / "last.ckpt").write_bytes(b"PK\x03\x04" + bytes(1000))
+    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+    caplog.set_level("INFO", logger="aunet")
+    assert train(cfg)["epochs"] == 1
+    assert "last.ckpt was cut off while it was written; starts anew" in caplog.text
+
+
+def test_attempt_that_failed_before_training_may_be_mended(compose, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no weights"))
+
+    def offline(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    row = ("experiment=table1/efficientnet", "epochs=1")
+    with pytest.raises(InstantiationException, match="weights=none") as caught:
+        train(compose(*row, "weights=imagenet"))
+    assert isinstance(caught.value.__cause__, WeightsError)
+    assert train(compose(*row, "weights=none"))["from_scratch"]
 
 
 def test_learning_rate_is_set_after_the_given_epochs(compose):
