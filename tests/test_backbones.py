@@ -159,6 +159,7 @@ def test_unknown_trainable_is_refused():
         EfficientNetLite0(weights="none", trainable="some")
 
 
+@pytest.mark.filterwarnings("ignore:VGG16 is frozen with random weights")
 def test_vggface_weights_bring_their_statistics(tmp_path):
     theirs = build("vgg16").state_dict()
     torch.save(theirs, tmp_path / "vggface.pth")
