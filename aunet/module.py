@@ -86,6 +86,7 @@ class ActionUnitModule(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Sets the loss weights from the training split, once: afterwards a checkpoint carries them."""
         if stage == "fit":
+            # Lightning does not declare trainer.datamodule; nn.Module types every attribute as a tensor.
             datamodule = cast("TrainingCounts", self.trainer.datamodule)  # type: ignore[attr-defined]
             positives, known = datamodule.training_counts()
             self.loss.set_counts(torch.from_numpy(positives), torch.from_numpy(known))  # type: ignore[operator]

@@ -62,6 +62,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         DataError, RunError: What the user has to mend.
         InstantiationException: Hydra's, around what a constructor has to say, such as a WeightsError.
     """
+    # A DictConfig gives a dict with strings for keys; to_container says no more than "a container".
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     if len(cfg.data.aus) != cfg.num_aus:
         raise DataError(f"data.aus lists {len(cfg.data.aus)} AUs, num_aus says {cfg.num_aus}")
@@ -87,6 +88,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         fingerprint = datamodule.fingerprint()
         old = folder / "config.yaml"
         old_config = OmegaConf.to_container(OmegaConf.load(old)) if old.exists() else None
+        # As above: config.yaml was written from a dict.
         runs.check_unchanged(folder, old_config, config, fingerprint)  # type: ignore[arg-type]
         finished = runs.read_metrics(folder)
         if finished is not None:
@@ -157,6 +159,7 @@ def _run(
             logger.log_hyperparams(config)
         module, trainer = _fit(cfg, datamodule, folder, title, loggers)
         metrics: dict[str, Any] = dict(evaluate(module, datamodule, trainer, folder))
+        # Lightning sets trainer.callbacks without declaring it.
         history = next(c for c in trainer.callbacks if isinstance(c, History))  # type: ignore[attr-defined]
         for logger in loggers:
             logger.log_metrics({f"best/{k}": v for k, v in metrics.items() if k.startswith("val/")})

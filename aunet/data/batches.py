@@ -74,6 +74,7 @@ class FeatureDataset(Dataset[dict[str, Tensor]]):
 class FrameLoader(DataLoader[dict[str, Tensor]]):
     """Gives errors of worker processes the one sentence that they have without workers."""
 
+    # torch declares its own private iterator class here; a generator serves every caller.
     def __iter__(self) -> Iterator[dict[str, Tensor]]:  # type: ignore[override]
         try:
             yield from super().__iter__()

@@ -23,6 +23,7 @@ def main() -> None:
             render_track(Path(folder), track, VIDEOS, FRAMES, 15, 0)
         spent = time.process_time() - warm
     frames = FRAMES * (len(everyone) - 1)
+    # A command of its own, whose result is this line.
     print(  # noqa: T201
         f"{1e3 * spent / frames:.1f} ms per frame and core ({frames} frames); "
         f"head loaded in {loaded - start:.1f} s, kernels compiled or loaded in {compiled - loaded:.1f} s"
