@@ -15,8 +15,8 @@ from aunet.runs import replacing
 log = logging.getLogger(__name__)
 
 
-class EpochSeed(Callback):
-    """Seeds torch's generators from (seed, epoch), so that a resumed run draws what it would have drawn.
+class StepSeed(Callback):
+    """Seeds torch's generators from seed and step, so that a resumed run draws what it would have drawn.
 
     Args:
         seed: The run's seed.
@@ -25,9 +25,11 @@ class EpochSeed(Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Before an epoch's first random draw."""
-        torch.manual_seed(self.seed * 1_000_003 + trainer.current_epoch)
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Before a step's first random draw, which is its dropout."""
+        torch.manual_seed((self.seed * 1_000_003 + trainer.current_epoch) * 1_000_003 + batch_idx)
 
 
 class History(Callback):

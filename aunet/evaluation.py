@@ -15,36 +15,49 @@ from aunet.runs import replacing
 def evaluate(
     module: ActionUnitModule, datamodule: FrameDataModule, trainer: pl.Trainer, folder: Path
 ) -> dict[str, float]:
-    """Loads ``best.ckpt``, predicts every validation frame and writes ``predictions.npz``.
+    """Loads ``best.ckpt`` and predicts every validation frame, and every test frame if there are any.
+
+    Writes ``predictions.npz`` and, of a test split, ``predictions_test.npz``. The test split had no part in
+    the choice of the best epoch.
 
     Args:
         module: Receives the best weights.
-        datamodule: Gives the validation frames, in the order of their table.
+        datamodule: Gives the frames, in the order of their tables.
         trainer: Names the device and the precision.
         folder: The run folder.
 
     Returns:
-        ``val/f1`` and ``val/f1/AU<n>``.
+        ``val/f1`` and ``val/f1/AU<n>``; likewise ``test/``.
     """
     best = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
     module.load_state_dict(best["state_dict"])
+    module.to(trainer.strategy.root_device).eval()
+    metrics = _predict("val", module, datamodule, trainer, folder / "predictions.npz")
+    if "test" in datamodule.tables:
+        test = _predict("test", module, datamodule, trainer, folder / "predictions_test.npz")
+        metrics |= {key.replace("val/", "test/", 1): value for key, value in test.items()}
+    return metrics
+
+
+def _predict(
+    split: str, module: ActionUnitModule, datamodule: FrameDataModule, trainer: pl.Trainer, file: Path
+) -> dict[str, float]:
+    """Predicts a split, writes its predictions and returns their F1."""
     device = trainer.strategy.root_device
-    module.to(device).eval()
-    batches = []
+    logits, labels = [], []
     with torch.inference_mode(), trainer.precision_plugin.forward_context():
-        for batch in datamodule.val_dataloader():
-            on_device = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
-            logits = module.batch_logits(datamodule.on_after_batch_transfer(on_device, 0))
-            batches.append(logits.float().cpu())
-    pooled = torch.cat(batches)
-    table = datamodule.tables["val"]
-    with replacing(folder / "predictions.npz") as temporary, temporary.open("wb") as file:
+        for batch in datamodule.batches(split, device):
+            logits.append(module.batch_logits(batch).float().cpu())
+            labels.append(batch["labels"].cpu())  # not the table's: of a skipped frame nothing is known
+    pooled, known = torch.cat(logits), torch.cat(labels)
+    table = datamodule.tables[split]
+    with replacing(file) as temporary, temporary.open("wb") as content:
         np.savez_compressed(
-            file,
+            content,
             logits=pooled.numpy(),
-            labels=table.labels,
+            labels=known.numpy(),
             video=np.array(table.videos)[table.video],
             frame=table.frame,
             aus=np.array(table.aus),
         )
-    return f1_metrics(confusion_counts(pooled.sigmoid(), torch.from_numpy(table.labels)), datamodule.aus)
+    return f1_metrics(confusion_counts(pooled.sigmoid(), known), datamodule.aus)

@@ -7,11 +7,16 @@ NAMES: dict[int, str] = {
     1: "inner brow raiser",
     2: "outer brow raiser",
     4: "brow lowerer",
+    5: "upper lid raiser",
     6: "cheek raiser",
     7: "lid tightener",
+    9: "nose wrinkler",
     10: "upper lip raiser",
     12: "lip corner puller",
+    14: "dimpler",
     15: "lip corner depressor",
+    17: "chin raiser",
+    20: "lip stretcher",
     23: "lip tightener",
     24: "lip pressor",
     25: "lips part",
@@ -21,6 +26,15 @@ NAMES: dict[int, str] = {
 
 AFFWILD2: tuple[int, ...] = (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)
 """The AUs of the ABAW challenges from 2021 on, in the column order of their annotation files."""
+
+DISFA: tuple[int, ...] = (1, 2, 4, 6, 9, 12, 25, 26)
+"""The AUs of DISFA that published three-fold figures are about (JAA-Net, ME-GraphAU)."""
+
+DISFA_CODED: tuple[int, ...] = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
+"""All AUs that DISFA's annotations hold."""
+
+BP4D: tuple[int, ...] = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
+"""The AUs of BP4D that published three-fold figures are about (JAA-Net, ME-GraphAU)."""
 
 CROP_SIZE = 112
 """Side of an aligned face crop, in pixels."""

@@ -29,12 +29,15 @@ import aunet
 log = logging.getLogger(__name__)
 
 NO_EFFECT = (
-    "logger", "out_dir", "runs", "host", "progress", "data.root", "data.workers", "data.val_batch_size",
-    "data.prepare", "data.read.crops", "data.read.annotations", "trainer.default_root_dir",
-    "trainer.enable_progress_bar", "title", "paper_f1", "model", "weights", "vggface",
+    "logger", "out_dir", "runs", "host", "progress", "checkpoint_minutes", "data.root", "data.workers",
+    "data.threads", "data.val_batch_size", "data.prepare", "data.on_bad", "data.read.crops",
+    "data.read.annotations", "data.read.pictures", "data.read.file", "trainer.default_root_dir",
+    "trainer.enable_progress_bar", "title", "paper_f1", "model", "weights", "vggface", "sampling",
+    "augmentation",
 )  # fmt: skip
 """Keys of the configuration that change no result; all others make a run another run. The data themselves are
-compared by their fingerprint; ``model``, ``weights`` and ``vggface`` only feed or join other keys."""
+compared by their fingerprint; ``model``, ``weights``, ``vggface``, ``sampling`` and ``augmentation`` only
+feed or join other keys."""
 
 _PACKAGES = (
     "torch",

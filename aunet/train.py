@@ -5,8 +5,9 @@ import multiprocessing
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
@@ -26,9 +27,10 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from aunet import runs
-from aunet.callbacks import EpochSeed, History
+from aunet.callbacks import History, StepSeed
+from aunet.config import CONF
 from aunet.data.datamodule import FrameDataModule, summary_counts
-from aunet.data.frames import DataError
+from aunet.data.faults import DataError
 from aunet.evaluation import evaluate
 from aunet.host import configure_host, describe_host, quiet_lightning
 from aunet.module import ActionUnitModule
@@ -37,10 +39,6 @@ from aunet.tracking import close_loggers
 from aunet.weights import WeightsError
 
 log = logging.getLogger(__name__)
-
-_PACKAGED = Path(__file__).parent / "conf"
-CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
-"""The configuration folder: inside an installed package, or at the top of the source tree."""
 
 USER_ERRORS = (
     DataError, WeightsError, runs.RunError, FloatingPointError, OmegaConfBaseException, CompactHydraException
@@ -99,25 +97,6 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         data = {"data_fingerprint": fingerprint, "splits": summary_counts(datamodule.tables)}
         runs.begin(folder, data, describe_host())
         return _run(cfg, config, datamodule, folder, title)
-
-
-def prepare_data(overrides: Sequence[str], **changes: Any) -> Path:
-    """Makes the data set that a configuration names, where it can be made and is not there yet.
-
-    Args:
-        overrides: As on the command line, for instance ``["data=rendered_large"]``.
-        **changes: Arguments of the set's ``prepare`` to replace, for instance ``seed``.
-
-    Returns:
-        The data set's folder.
-    """
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = hydra.compose("config", overrides=list(overrides))
-    for key, value in changes.items():
-        OmegaConf.update(cfg, f"data.prepare.{key}", value)
-    if "prepare" in cfg.data:
-        instantiate(cfg.data.prepare, _convert_="all")(out=cfg.data.root)
-    return Path(cfg.data.root)
 
 
 def load(run_dir: str | Path) -> ActionUnitModule:
@@ -182,6 +161,7 @@ def _run(
             "trainable_parameters": sum(p.numel() for p in module.network.parameters() if p.requires_grad),
             "from_scratch": not module.network.pretrained,
             "frozen": module.network.frozen_backbone,
+            "skipped_frames": {split: len(rows) for split, rows in datamodule.skipped.items() if rows},
         }
         runs.write_json(folder / "metrics.json", metrics)
         (folder / "last.ckpt").unlink(missing_ok=True)
@@ -199,7 +179,7 @@ def _fit(
     module: ActionUnitModule = instantiate(cfg.model, _convert_="all")
     module.to(memory_format=torch.channels_last)
     history = History(folder, title, every=None if cfg.progress else 20)
-    callbacks: list[pl.Callback] = [EpochSeed(cfg.seed)]
+    callbacks: list[pl.Callback] = [StepSeed(cfg.seed)]
     trial = bool(cfg.trainer.get("fast_dev_run"))
     if not trial:
         common: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}
@@ -211,6 +191,11 @@ def _fit(
             history,
             # At the epoch's end, after the others: what it saves is never ahead of them.
             ModelCheckpoint(filename="last", monitor=None, save_on_train_epoch_end=True, **common),
+            # And within long epochs.
+            ModelCheckpoint(
+                filename="last", monitor=None, train_time_interval=timedelta(minutes=cfg.checkpoint_minutes),
+                **common,
+            ),
         ]  # fmt: skip
     trainer: pl.Trainer = instantiate(
         cfg.trainer, callbacks=callbacks, logger=loggers or False, _convert_="all"
@@ -221,7 +206,7 @@ def _fit(
         log.info(f"{title}: {last} was cut off while it was written; starts anew")
         resume = None
     elif resume:
-        log.info(f"{title}: goes on from the last finished epoch")
+        log.info(f"{title}: goes on from its last checkpoint")
     features = folder / f"features{_rank() or ''}"
     try:
         if module.network.frozen_backbone:

@@ -13,9 +13,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import CompactHydraException, HydraException
 
+from aunet.config import CONF, prepare_data
 from aunet.processes import usable_cores
 from aunet.results import TABLE1, show_table
-from aunet.train import CONF, USER_ERRORS, main, prepare_data
+from aunet.train import USER_ERRORS, main
 
 
 def reproduce(overrides: list[str]) -> int:

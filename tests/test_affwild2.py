@@ -14,8 +14,9 @@ from hypothesis.extra.numpy import arrays
 from layouts import SPELLINGS, TRAPS, default_labels, write_affwild2, write_annotation
 from PIL import Image
 
-from aunet.data.affwild2 import base_video, read_affwild2, read_labels
-from aunet.data.frames import DataError
+from aunet.data.affwild2 import base_video, read_affwild2
+from aunet.data.annotations import read_video_labels
+from aunet.data.faults import DataError, Faults
 from aunet.facs import AFFWILD2
 
 HEADER = ",".join(f"AU{au}" for au in AFFWILD2)
@@ -52,6 +53,14 @@ def expected(labels, inserted=0):
     }
 
 
+def read_labels(file, aus):
+    """Labels of an annotation file without a fault."""
+    faults = Faults()
+    video = read_video_labels(file, file.stem, aus, faults)
+    faults.refuse()
+    return video.labels
+
+
 def label_file(folder, *lines, name="v.txt"):
     """An annotation file of these lines."""
     file = folder / name
@@ -72,11 +81,13 @@ def test_every_spelling_reads_to_the_same_table(spelling, tmp_path):
     assert contents(tables) == expected(default_labels())
     for table in tables.values():
         assert table.aus == AFFWILD2
-        assert table.folders == tuple(root / SPELLINGS[spelling].crops / video for video in table.videos)
+        assert [crops.folder for crops in table.source.crops] == [
+            root / SPELLINGS[spelling].crops / video for video in table.videos
+        ]
         assert table.labels.dtype == np.int8
         assert table.dropped == NOTHING
         assert list(table.videos) == sorted(table.videos)
-        assert all(table.path(i).is_file() for i in range(len(table)))
+        assert all(table.source.path(i).is_file() for i in range(len(table)))
     reference = read_affwild2(write_affwild2(tmp_path / "reference", size=8))
     assert {s: t.fingerprint() for s, t in tables.items()} == {
         s: t.fingerprint() for s, t in reference.items()
@@ -127,7 +138,7 @@ def test_pictures_show_the_labels(tmp_path):
     tables = read_affwild2(write_affwild2(tmp_path, traps=["missing_crop", "unknown_row", "permuted"]))
     for table in tables.values():
         for i in range(len(table)):
-            with Image.open(table.path(i)) as image:
+            with Image.open(table.source.path(i)) as image:
                 assert (image.size, image.mode) == ((112, 112), "RGB")
                 pixels = np.asarray(image, float).mean(2)
             cells = [
@@ -143,7 +154,7 @@ def test_line_k_belongs_to_crop_k(tmp_path):
     table = read_affwild2(root)["train"]
     assert table.frame.tolist() == [2, 4]
     assert table.labels[:, 0].tolist() == [0, 1]
-    assert [table.path(i) for i in range(2)] == [
+    assert [table.source.path(i) for i in range(2)] == [
         root / f"cropped_aligned/a/{name}.jpg" for name in ("00002", "00004")
     ]
 
@@ -165,7 +176,7 @@ def test_only_files_that_the_table_can_name_are_crops(tmp_path):
     table = read_affwild2(root)["train"]
     assert table.frame.tolist() == [1]
     assert table.dropped == NOTHING | {"labels without crop": 2, "crops without label": 2}
-    assert table.path(0).is_file()
+    assert table.source.path(0).is_file()
 
 
 def test_columns_are_matched_by_name(tmp_path):
@@ -264,14 +275,14 @@ def test_one_video_in_two_splits_is_refused(train, val, tmp_path):
         ((HEADER, ROW + ","), 2, "13 values where the header names 12"),
         ((HEADER, ROW, ROW, "2" + ROW[1:]), 4, "label '2' is not 0, 1 or -1"),
         ((HEADER, "-2" + ROW[1:]), 2, "label '-2' is not 0, 1 or -1"),
-        ((HEADER, ROW, "0.5" + ROW[1:]), 3, "label '0.5' is not 0, 1 or -1"),
-        ((HEADER, ROW, "nan" + ROW[1:]), 3, "label 'nan' is not 0, 1 or -1"),
-        ((HEADER, ROW, ROW[1:]), 3, "label '' is not 0, 1 or -1"),
-        ((HEADER, ROW, "9" * 30 + ROW[1:]), 3, "is not 0, 1 or -1"),
-        ((HEADER, ROW, "", ROW), 3, "1 values where the header names 12"),
-        ((HEADER, ROW, " ", ROW), 3, "1 values where the header names 12"),
-        ((HEADER, "# " + ROW), 2, "label '# 0' is not 0, 1 or -1"),
-        ((HEADER, HEADER, ROW), 2, "label 'AU1' is not 0, 1 or -1"),
+        ((HEADER, ROW, "0.5" + ROW[1:]), 3, "label '0.5' is not an integer"),
+        ((HEADER, ROW, "nan" + ROW[1:]), 3, "label 'nan' is not an integer"),
+        ((HEADER, ROW, ROW[1:]), 3, "label '' is not an integer"),
+        ((HEADER, ROW, "9" * 30 + ROW[1:]), 3, "is not an integer"),
+        ((HEADER, ROW, "", ROW), 3, "a blank line where the header names 12"),
+        ((HEADER, ROW, " ", ROW), 3, "a blank line where the header names 12"),
+        ((HEADER, "# " + ROW), 2, "label '# 0' is not an integer"),
+        ((HEADER, HEADER, ROW), 2, "label 'AU1' is not an integer"),
         ((HEADER.replace("AU10", "smile"), ROW), 1, "found 'smile'"),
         ((HEADER + ",", ROW), 1, "found ''"),
         ((ROW, ROW), 1, "found '0'"),
@@ -401,7 +412,7 @@ def test_missing_crop_folder_is_refused_in_a_sentence(tmp_path):
 def test_the_crop_folder_is_the_one_that_holds_the_videos(tmp_path):
     root = write_affwild2(tmp_path, spelling="abaw5", size=0)
     (root / "cropped_aligned" / "of another data set").mkdir(parents=True)
-    assert {folder.parent for folder in read_affwild2(root)["train"].folders} == {root / "images"}
+    assert {crops.folder.parent for crops in read_affwild2(root)["train"].source.crops} == {root / "images"}
 
 
 def test_crops_may_lie_in_the_folders_of_several_archives(tmp_path):
@@ -414,7 +425,7 @@ def test_crops_may_lie_in_the_folders_of_several_archives(tmp_path):
     (crops / "3-30-1280x720").rename(crops / "cropped_aligned" / "3-30-1280x720")
     tables = read_affwild2(root)
     assert contents(tables) == expected(default_labels())
-    assert all(table.path(i).is_file() for table in tables.values() for i in range(len(table)))
+    assert all(table.source.path(i).is_file() for table in tables.values() for i in range(len(table)))
 
 
 def test_folders_that_nobody_may_list_are_passed_over(tmp_path, monkeypatch):
@@ -518,7 +529,7 @@ def test_what_is_written_is_what_is_read(case, drop):
         tables = read_affwild2(root, drop_row_if_any=drop)
         assert contents(tables) == wanted
         for split, table in tables.items():
-            assert all(table.path(i).is_file() for i in range(len(table)))
+            assert all(table.source.path(i).is_file() for i in range(len(table)))
             rows = sum(len(values) for values in labels[split].values())
             dropped = sum(table.dropped[why] for why in NOTHING if why != "crops without label")
             assert len(table) + dropped == rows

@@ -28,6 +28,8 @@ GROUPS = (
     "scheduler",
     "trainer",
     "logger",
+    "sampling",
+    "augmentation",
     "data",
 )
 EXPERIMENTS = sorted(
@@ -36,7 +38,7 @@ EXPERIMENTS = sorted(
 
 
 def options(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml") if not path.stem.startswith("_"))
 
 
 def test_every_folder_of_the_configuration_is_tested():
@@ -76,6 +78,13 @@ def test_logger_builds(compose, logger, monkeypatch):
     built = instantiate(cfg.logger, _convert_="all")
     assert isinstance(built, Logger)
     assert built.save_dir == cfg.out_dir
+
+
+@pytest.mark.parametrize("option", [f"{g}={o}" for g in ("sampling", "augmentation") for o in options(g)])
+@pytest.mark.filterwarnings("ignore")
+def test_option_of_the_training_frames_trains(compose, option):
+    metrics = train(compose("experiment=table1/ours", option, "trainer.fast_dev_run=1"))
+    assert metrics["train/loss_epoch"] > 0
 
 
 @pytest.mark.parametrize("data", options("data"))

@@ -13,7 +13,8 @@ from PIL import Image
 from aunet.data.affwild2 import read_affwild2
 from aunet.data.batches import FrameDataset
 from aunet.data.datamodule import FrameDataModule, summary_counts
-from aunet.data.frames import DataError, FrameTable
+from aunet.data.faults import DataError
+from aunet.data.frames import CropFiles, Crops, FrameTable
 from aunet.facs import AFFWILD2
 
 SIZE = 16
@@ -40,12 +41,12 @@ def datamodule(root, **arguments):
 
 def order(loader, epoch):
     """Indices of an epoch's batches, as Lightning would get them."""
-    loader.sampler.set_epoch(epoch)
+    loader.batches.set_epoch(epoch)
     return [batch["index"].tolist() for batch in loader]
 
 
 def pillow(table, index):
-    with Image.open(table.path(index)) as image:
+    with Image.open(table.source.path(index)) as image:
         return np.asarray(image.convert("RGB"))
 
 
@@ -97,10 +98,10 @@ def test_workers_change_no_batch(root):
     alone = datamodule(root).train_dataloader()
     with_workers = datamodule(root, workers=2).train_dataloader()
     for epoch in range(2):
-        alone.sampler.set_epoch(epoch)
-        with_workers.sampler.set_epoch(epoch)
+        alone.batches.set_epoch(epoch)
+        with_workers.batches.set_epoch(epoch)
         for a, b in zip(alone, with_workers, strict=True):
-            assert a.keys() == b.keys()
+            assert a.keys() == b.keys() == {"frames", "labels", "index"}
             assert all(torch.equal(a[key], b[key]) for key in a)
 
 
@@ -138,10 +139,13 @@ DAMAGES = {
     "wrong size": (jpeg((20, 12)), "20x12 pixels where data.image_size says 16x16"),
     "missing": (lambda path: path.unlink(), "cannot be read"),
     "no file": (lambda path: (path.unlink(), path.mkdir()), "cannot be read"),
-    "empty": (lambda path: path.write_bytes(b""), "not a readable JPEG"),
+    "empty": (lambda path: path.write_bytes(b""), "the file is empty"),
     "cut in the header": (cut(0.02), "not a readable JPEG"),
     "cut in the picture": (cut(0.9), "not a readable JPEG"),
-    "PNG": (jpeg(format="PNG"), "not a readable JPEG"),
+    "GIF": (jpeg(format="GIF"), "not a readable JPEG, PNG or BMP"),
+    "CMYK": (jpeg(mode="CMYK"), "its colours are CMYK"),
+    "RGBA": (jpeg(mode="RGBA", format="PNG"), "its colours are RGBA"),
+    "cut PNG": (lambda path: (jpeg(format="PNG")(path), cut(0.5)(path)), "not a readable PNG"),
     "text": (lambda path: path.write_text("<html>404</html>" * 50), "not a readable JPEG"),
 }
 
@@ -150,7 +154,7 @@ DAMAGES = {
 def test_unusable_crop_is_named(damage, copy):
     module = datamodule(copy)
     write, reason = DAMAGES[damage]
-    path = module.tables["val"].path(7)
+    path = module.tables["val"].source.path(7)
     write(path)
     with pytest.raises(DataError, match=reason) as caught:
         list(module.val_dataloader())
@@ -160,7 +164,7 @@ def test_unusable_crop_is_named(damage, copy):
 
 def test_workers_name_an_unusable_crop_in_one_sentence_too(copy):
     module = datamodule(copy)
-    path = module.tables["val"].path(3)
+    path = module.tables["val"].source.path(3)
     path.write_bytes(b"")
     messages = []
     for workers in (0, 1):
@@ -180,7 +184,7 @@ def test_workers_name_an_unusable_crop_in_one_sentence_too(copy):
 def test_every_kind_of_jpeg_becomes_rgb(write, copy):
     module = datamodule(copy)
     table = module.tables["val"]
-    write(table.path(0))
+    write(table.source.path(0))
     frame = FrameDataset(table, SIZE).__getitems__([0])["frames"][0].numpy()
     assert frame.shape == (SIZE, SIZE, 3)
     assert np.abs(frame.astype(int) - pillow(table, 0)).max() <= 1
@@ -225,12 +229,12 @@ def test_fingerprint_is_of_the_data_not_of_their_place(root, copy, tmp_path):
 
 def test_fingerprint_sees_one_label_and_one_picture(root, copy, tmp_path):
     original = datamodule(root).fingerprint()
-    jpeg()(datamodule(copy).tables["train"].path(5))
+    jpeg()(datamodule(copy).tables["train"].source.path(5))
     assert datamodule(copy).fingerprint() != original
     labels = default_labels()
     labels["val"] = {video: rows.copy() for video, rows in labels["val"].items()}
     next(iter(labels["val"].values()))[2, 3] ^= 1
-    crops = datamodule(root).tables["train"].folders[0].parent.name
+    crops = datamodule(root).tables["train"].source.crops[0].folder.parent.name
     relabelled = write_affwild2(tmp_path / "relabelled", size=SIZE, labels=labels)
     shutil.rmtree(relabelled / crops)
     shutil.copytree(root / crops, relabelled / crops)
@@ -242,13 +246,14 @@ def test_fingerprint_sees_one_label_and_one_picture(root, copy, tmp_path):
 
 def hand_written(tmp_path):
     """Two videos' table with unknown labels."""
+    video, frame = np.array([0, 0, 1, 1], np.int32), np.array([1, 2, 1, 2], np.int32)
     table = FrameTable(
         aus=(1, 2, 4),
         videos=("a", "b"),
-        folders=(tmp_path / "a", tmp_path / "b"),
         groups=("a", "b"),
-        video=np.array([0, 0, 1, 1], np.int32),
-        frame=np.array([1, 2, 1, 2], np.int32),
+        video=video,
+        frame=frame,
+        source=CropFiles([Crops(tmp_path / "a"), Crops(tmp_path / "b")], video, frame),
         labels=np.array([[1, 0, -1], [1, -1, -1], [0, 0, -1], [1, 1, 0]], np.int8),
         dropped={"labels without crop": 2},
     )
@@ -288,16 +293,22 @@ def test_data_are_made_once_asked_for_and_read_once(tmp_path, caplog):
     assert made == [tmp_path]
     module.setup("fit")
     module.setup("validate")
-    assert asked == [{"root": tmp_path, "aus": (1, 2, 4)}]
+    (call,) = asked
+    assert (call["root"], call["aus"]) == (tmp_path, (1, 2, 4))
     assert "train: 2 videos, 4 frames; left out: 2 labels without crop" in caplog.text
     FrameDataModule("x", tmp_path, read, [1], 2).prepare_data()  # nothing to make
 
 
-def test_workers_by_default_leave_few_cores_to_training(monkeypatch, tmp_path):
-    def workers(cores, cuda):
+def test_workers_and_threads_by_default(monkeypatch, tmp_path):
+    """On a CPU all cores decode in the training process, which waits; beside a GPU workers of one thread each."""
+
+    def chosen(cores, cuda, **arguments):
         monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-        return FrameDataModule("x", tmp_path, dict, [1], 2).workers
+        module = FrameDataModule("x", tmp_path, dict, [1], 2, **arguments)
+        return module.workers, module.threads
 
-    assert [workers(cores, False) for cores in (1, 4, 6, 32)] == [0, 0, 6, 8]
-    assert [workers(cores, True) for cores in (2, 32)] == [2, 8]
+    assert [chosen(cores, False) for cores in (1, 4, 32)] == [(0, 1), (0, 4), (0, 32)]
+    assert [chosen(cores, True) for cores in (2, 32)] == [(2, 1), (8, 1)]
+    assert chosen(4, True, workers=0) == (0, 4)
+    assert chosen(4, False, workers=3, threads=2) == (3, 2)

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from sklearn.metrics import f1_score
 
 from aunet import runs
-from aunet.data.frames import DataError
+from aunet.data.faults import DataError
 from aunet.train import CONF, load, train
 from aunet.weights import WeightsError
 

@@ -1,52 +1,155 @@
-"""Batches of one split: crops decoded straight into one array, or feature maps that were computed before."""
+"""Batches of one split: pictures decoded straight into one array, or feature maps computed before."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from aunet.data.frames import DataError, FrameTable, read_crop
+from aunet.data.device import Move, Side, prefetched
+from aunet.data.faults import DataError, OnBad, PictureError
+from aunet.data.frames import FrameTable
+from aunet.data.pictures import decode_into, picture_format
 from aunet.facs import CROP_SIZE
 
+log = logging.getLogger(__name__)
 
-class FrameDataset(Dataset[dict[str, Tensor]]):
-    """Decodes a whole batch of crops into one uint8 array.
+Rows = npt.NDArray[np.int64]
+Batch = dict[str, Tensor]
+
+
+class FrameDataset(Dataset[Batch]):
+    """Decodes a whole batch of pictures into one uint8 array.
 
     Args:
         table: The split's frames.
-        image_size: Side of the crops in pixels; a crop of another size is an error.
+        image_size: Side of the pictures in pixels.
+        threads: Threads that decode a batch; the decoder releases the GIL.
+        resize: Resample pictures of another size; otherwise they are errors.
+        on_bad: "error" raises at a picture that cannot be used; "skip" puts a copy of another picture of the
+            batch in its place with all labels unknown, so that it counts neither in the loss nor in any
+            metric.
+        encoded: Leave JPEG files as they are, for decoding on the device
+            (``aunet.data.device.decode_frames``).
     """
 
-    def __init__(self, table: FrameTable, image_size: int = CROP_SIZE) -> None:
+    def __init__(
+        self,
+        table: FrameTable,
+        image_size: int = CROP_SIZE,
+        threads: int = 1,
+        resize: bool = False,
+        on_bad: OnBad = "error",
+        encoded: bool = False,
+    ) -> None:
+        shape = (image_size, image_size, 3)
+        if table.source.raw not in (None, shape):
+            raise DataError(f"the store holds pixels of {table.source.raw}, data.image_size asks for {shape}")
         self.table = table
-        self.image_size = image_size
+        self.shape = shape
+        self.threads = threads
+        self.resize = resize
+        self.on_bad = on_bad
+        self.encoded = encoded and table.source.raw is None
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
     def __len__(self) -> int:
         return len(self.table)
 
-    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """Batch of ``frames`` (B, H, W, 3) uint8, ``labels`` (B, num_aus) int8 and ``index`` (B,).
+    def __getstate__(self) -> dict[str, Any]:  # for workers that are spawned: threads cannot be sent
+        return self.__dict__ | {"_pool": None}
+
+    def __getitems__(self, indices: Sequence[int] | Rows) -> Batch:
+        """One batch.
+
+        Returns:
+            ``frames`` (B, H, W, 3) uint8, or ``encoded`` (bytes,) uint8 with ``ends`` (B + 1,); ``labels``
+            (B, num_aus) int8; ``index`` (B,) rows of the table; ``skipped``, rows that could not be used.
 
         Raises:
-            DataError: A crop cannot be read or decoded, or has another size; names the file.
+            DataError: A picture cannot be used; names the file. With ``on_bad="skip"`` only if all cannot.
         """
-        frames = np.empty((len(indices), self.image_size, self.image_size, 3), np.uint8)
-        for row, index in zip(frames, indices, strict=True):
-            _decode(self.table.path(index), row)
         chosen = np.asarray(indices)
+        labels = self.table.labels[chosen]
+        batch, errors = self._files(chosen) if self.encoded else self._pixels(chosen)
+        bad = sorted(errors)
+        if bad:
+            self._replace(batch, labels, bad, errors[bad[0]])
         return {
-            "frames": torch.from_numpy(frames),
-            "labels": torch.from_numpy(self.table.labels[chosen]),
+            **batch,
+            "labels": torch.from_numpy(labels),
             "index": torch.from_numpy(chosen),
+            "skipped": torch.from_numpy(chosen[bad]),
         }
 
+    def _pixels(self, chosen: Rows) -> tuple[Batch, dict[int, PictureError]]:
+        frames = np.empty((len(chosen), *self.shape), np.uint8)
+        source, errors = self.table.source, {}
 
-class FeatureDataset(Dataset[dict[str, Tensor]]):
+        def fill(part: range) -> None:
+            for row in part:
+                index = int(chosen[row])
+                try:
+                    data = source.read(index)
+                    if source.raw is None:
+                        decode_into(data, frames[row], source.name(index), self.resize)
+                    else:
+                        frames[row] = np.frombuffer(data, np.uint8).reshape(source.raw)
+                except PictureError as error:
+                    errors[row] = error
+
+        self._share_out(len(chosen), fill)
+        return {"frames": torch.from_numpy(frames)}, errors
+
+    def _files(self, chosen: Rows) -> tuple[Batch, dict[int, PictureError]]:
+        files, errors = [b""] * len(chosen), {}
+        source = self.table.source
+
+        def fill(part: range) -> None:
+            for row in part:
+                index = int(chosen[row])
+                try:
+                    files[row] = source.read(index)
+                    if picture_format(files[row]) != "JPEG":
+                        reason = "is no JPEG, which data.decode=cuda asks for"
+                        raise PictureError(source.name(index), "not-a-picture", reason)
+                except PictureError as error:
+                    errors[row] = error
+
+        self._share_out(len(chosen), fill)
+        good = next((file for row, file in enumerate(files) if row not in errors), b"")
+        files = [good if row in errors else file for row, file in enumerate(files)]
+        encoded = torch.frombuffer(bytearray(b"".join(files)), dtype=torch.uint8)
+        return {"encoded": encoded, "ends": torch.tensor([0, *map(len, files)]).cumsum(0)}, errors
+
+    def _replace(
+        self, batch: Batch, labels: npt.NDArray[np.int8], bad: list[int], first: PictureError
+    ) -> None:
+        if self.on_bad != "skip" or len(bad) == len(labels):
+            raise DataError(str(first)) from None  # torch rebuilds errors of workers from their message alone
+        labels[bad] = -1
+        if "frames" in batch:
+            good = next(row for row in range(len(labels)) if row not in bad)
+            batch["frames"][bad] = batch["frames"][good]
+
+    def _share_out(self, count: int, fill: Callable[[range], None]) -> None:
+        """Calls ``fill`` for parts of the batch, in threads."""
+        threads = min(self.threads, count)
+        if threads <= 1:
+            fill(range(count))
+            return
+        if self._pool is None or self._pool[0] != os.getpid():  # threads do not survive a fork
+            self._pool = os.getpid(), ThreadPoolExecutor(self.threads, "decode")
+        list(self._pool[1].map(fill, [range(start, count, threads) for start in range(threads)]))
+
+
+class FeatureDataset(Dataset[Batch]):
     """Feature maps that a frozen backbone gave once, instead of frames.
 
     Args:
@@ -61,7 +164,7 @@ class FeatureDataset(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self.table)
 
-    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+    def __getitems__(self, indices: Sequence[int] | Rows) -> Batch:
         """Batch of ``features`` (B, C, h, w), ``labels`` (B, num_aus) int8 and ``index`` (B,)."""
         chosen = np.asarray(indices)
         return {
@@ -71,34 +174,114 @@ class FeatureDataset(Dataset[dict[str, Tensor]]):
         }
 
 
-class FrameLoader(DataLoader[dict[str, Tensor]]):
-    """Gives errors of worker processes the one sentence that they have without workers."""
+class EpochBatches(Sampler[Rows]):
+    """Batches of rows in an order that the epoch fixes, each an array: no list of millions of numbers.
 
-    # torch declares its own private iterator class here; a generator serves every caller.
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:  # type: ignore[override]
-        try:
-            yield from super().__iter__()
-        except DataError as error:  # torch puts the worker's traceback before the message
-            raise DataError(str(error).rpartition(f"{DataError.__name__}: ")[2].strip()) from None
+    Args:
+        order: Rows of all processes in the order of an epoch.
+        size: Rows in an epoch, of all processes.
+        batch_size: Rows in a batch of one process.
+        drop_last: Leave out a last batch that is not full.
+        rank: Number of this process among those that share the epoch; it takes every world_size-th row.
+        world_size: Number of these processes.
+    """
 
-
-class EpochSampler(Sampler[int]):
-    """A permutation fixed by (seed, epoch) alone, so that a resumed run sees the order it would have seen."""
-
-    def __init__(self, length: int, seed: int) -> None:
-        self.length = length
-        self.seed = seed
+    def __init__(
+        self,
+        order: Callable[[int], Rows],
+        size: int,
+        batch_size: int,
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.order = order
+        # All processes of a training epoch get equally many rows, or the last would wait for ever.
+        self.size = size // world_size if drop_last else len(range(rank, size, world_size))
+        self.batch_size = batch_size
+        self.drop_last = drop_last
+        self.share = slice(rank, None, world_size)
         self.epoch = 0
+        self.start = 0
+        self.sampler = self  # where Lightning looks for set_epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.length
+        whole, rest = divmod(self.size, self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
 
-    def __iter__(self) -> Iterator[int]:
-        yield from np.random.default_rng((self.seed, self.epoch)).permutation(self.length).tolist()
+    def __iter__(self) -> Iterator[Rows]:
+        rows = self.order(self.epoch)[self.share][: self.size]
+        start, self.start = self.start, 0
+        for number in range(start, len(self)):
+            yield rows[number * self.batch_size : (number + 1) * self.batch_size]
+
+
+class FrameLoader(DataLoader[Batch]):
+    """Streams the batches of a dataset, on CUDA to the device and one ahead; can go on within an epoch.
+
+    Args:
+        dataset: Gives a batch for an array of rows.
+        batches: The rows of each batch.
+        workers: Processes that decode.
+        move: Brings a batch to the device while the one before it is in use, on ``side``; None leaves that
+            to the caller.
+        side: Stream of the copies; needed with ``move``.
+        on_skipped: Told the rows whose pictures could not be used, of each batch that has such.
+    """
+
+    def __init__(
+        self,
+        dataset: FrameDataset | FeatureDataset,
+        batches: EpochBatches,
+        workers: int = 0,
+        move: Move | None = None,
+        side: Side | None = None,
+        on_skipped: Callable[[list[int]], None] | None = None,
+    ) -> None:
+        super().__init__(
+            dataset,
+            batch_sampler=batches,  # type: ignore[arg-type]  # torch asks for lists; arrays serve as well
+            collate_fn=_as_is,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+        self.batches = batches
+        self.move = move
+        self.side = side
+        self.on_skipped = on_skipped
+        self._given = 0
+
+    # torch declares its own private iterator class here; a generator serves every caller.
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        self._given = self.batches.start
+        loaded = self._loaded()
+        moved = prefetched(loaded, self.move, self.side) if self.move and self.side else loaded
+        for batch in moved:
+            self._given += 1
+            yield batch
+
+    def _loaded(self) -> Iterator[Batch]:
+        try:
+            for batch in super().__iter__():
+                skipped = batch.pop("skipped", None)
+                if skipped is not None and len(skipped) and self.on_skipped:
+                    self.on_skipped(skipped.tolist())
+                yield batch
+        except DataError as error:  # of a worker: torch puts its traceback before the message
+            raise DataError(str(error).rpartition(f"{DataError.__name__}: ")[2].strip()) from None
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the epoch is: Lightning keeps it in each checkpoint."""
+        return {"given": self._given % max(1, len(self.batches))}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Lets the next epoch begin after the batches that were given before."""
+        self.batches.start = state["given"]
 
 
 def channels_first(frames: Tensor) -> Tensor:
@@ -106,17 +289,5 @@ def channels_first(frames: Tensor) -> Tensor:
     return frames.permute(0, 3, 1, 2)
 
 
-def _decode(path: Path, out: npt.NDArray[np.uint8]) -> None:
-    """Decodes a JPEG file into ``out`` (H, W, 3), RGB."""
-    data = read_crop(path)
-    try:
-        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
-        if (height, width) == out.shape[:2]:
-            # Written into the batch itself: no array per frame.
-            simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=out)
-            return
-    except ValueError as error:
-        raise DataError(f"{path}: not a readable JPEG ({error}); remove it, or restore it") from None
-    raise DataError(
-        f"{path}: {width}x{height} pixels where data.image_size says {out.shape[1]}x{out.shape[0]}"
-    )
+def _as_is(batch: Any) -> Any:
+    return batch

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from aunet.data.frames import DataError
+from aunet.data.annotations import AU_NAME, LIST_COLUMNS
+from aunet.data.faults import DataError
 
 SPLIT_FOLDERS: dict[str, tuple[str, ...]] = {
     "train": ("train_set", "training_set", "train", "training"),
@@ -17,8 +18,8 @@ SPLIT_FOLDERS: dict[str, tuple[str, ...]] = {
 CROP_FOLDERS = ("cropped_aligned", "images", "faces", "crops")
 """Beginnings of the names of crop folders, in order of preference, compared likewise."""
 
-HEADER = re.compile(r"AU\s*0*(\d+)", re.IGNORECASE)
-"""A column's name in the first line of an annotation file."""
+LIST_NAMES = {"train": re.compile(r"(^|_)train(ing)?(_|$)"), "val": re.compile(r"(^|_)val(idation)?(_|$)")}
+"""What the name of a one-file list says about its split, compared likewise, without its suffix."""
 
 _DEPTH = 3
 
@@ -51,16 +52,16 @@ def _subfolders(folder: Path, listable_only: bool = False) -> list[Path]:
         raise DataError(f"{folder}: cannot be listed ({error.strerror})") from None
 
 
-def find_split_folders(root: Path, annotations: str | Path | None) -> dict[str, Path]:
-    """The folders of the splits' AU annotation files.
+def find_annotations(root: Path, annotations: str | Path | None) -> dict[str, Path]:
+    """The splits' AU annotations: a folder of one file for each video, or one file that lists all pictures.
 
     Args:
         root: Folder of the data set.
-        annotations: Folder that holds the splits' folders, absolute or within ``root``; searched for if None,
+        annotations: Folder that holds both splits, absolute or within ``root``; searched for if None,
             up to three levels deep.
 
     Returns:
-        Folder of "train" and of "val".
+        Folder or file of "train" and of "val".
 
     Raises:
         DataError: There are none, or several to choose from.
@@ -70,19 +71,15 @@ def find_split_folders(root: Path, annotations: str | Path | None) -> dict[str, 
         raise DataError(f"data.read.annotations={annotations}: {start} is not a folder")
     found = []
     for folder in _folders(start, depth):
-        below = _subfolders(folder, listable_only=folder != start)
-        children = {_normal(child.name): child for child in below}
-        splits = {
-            split: next((children[name] for name in spellings if name in children), None)
-            for split, spellings in SPLIT_FOLDERS.items()
-        }
-        if all(child is not None and _holds_aus(child) for child in splits.values()):
-            found.append({split: child for split, child in splits.items() if child is not None})
+        splits = _split_folders(folder, listable_only=folder != start) or _split_lists(folder)
+        if splits:
+            found.append(splits)
     if not found:
         raise DataError(
             f"{start} holds no AU annotations: expected a folder such as 'Third ABAW Annotations/"
             f"AU_Detection_Challenge' with Train_Set and Validation_Set, in them <video>.txt files that "
-            f"begin with AU1,AU2,... (name the folder by data.read.annotations=FOLDER)"
+            f"begin with AU1,AU2,..., or train_set.txt and validation_set.txt that begin with "
+            f"image_location,AU1,AU2,... (name the folder by data.read.annotations=FOLDER)"
         )
     if len(found) > 1:
         parents = [splits["train"].parent for splits in found]
@@ -93,18 +90,60 @@ def find_split_folders(root: Path, annotations: str | Path | None) -> dict[str, 
     return found[0]
 
 
-def annotation_files(folder: Path) -> list[Path]:
-    """A split's annotation files, sorted; hidden ones (macOS leaves ``._<video>.txt``) are none."""
-    return sorted(file for file in folder.glob("*.txt") if not file.name.startswith(".") and file.is_file())
+def _split_folders(folder: Path, listable_only: bool) -> dict[str, Path]:
+    """The splits' folders of annotation files in a folder, if both are there."""
+    children = {_normal(child.name): child for child in _subfolders(folder, listable_only)}
+    splits = {
+        split: next((children[name] for name in spellings if name in children), None)
+        for split, spellings in SPLIT_FOLDERS.items()
+    }
+    found = {split: child for split, child in splits.items() if child is not None and _holds_aus(child)}
+    return found if len(found) == len(SPLIT_FOLDERS) else {}
+
+
+def _split_lists(folder: Path) -> dict[str, Path]:
+    """The splits' one-file lists in a folder, if both are there.
+
+    Raises:
+        DataError: Several files have the name of one split.
+    """
+    found: dict[str, Path] = {}
+    for file in sorted((*annotation_files(folder), *annotation_files(folder, "*.csv"))):
+        stem = _normal(file.stem)
+        split = next((split for split, name in LIST_NAMES.items() if name.search(stem)), None)
+        if split is None or not _lists_aus(file):
+            continue
+        if split in found:
+            raise DataError(
+                f"{folder} holds two lists of the {split} split, {found[split].name} and {file.name}"
+            )
+        found[split] = file
+    return found if len(found) == len(LIST_NAMES) else {}
+
+
+def _first_line(file: Path) -> str:
+    """Header of a text file; "" if it cannot be read."""
+    with contextlib.suppress(OSError), file.open(encoding="utf-8-sig", errors="replace") as lines:
+        return lines.readline(4096).strip()
+    return ""
+
+
+def _lists_aus(file: Path) -> bool:
+    """Whether a file's header names pictures and AUs."""
+    names = [name.strip().lower() for name in _first_line(file).split(",")]
+    return names[0] in LIST_COLUMNS[:2] and any(map(AU_NAME.fullmatch, names))
+
+
+def annotation_files(folder: Path, pattern: str = "*.txt") -> list[Path]:
+    """A folder's annotation files, sorted; hidden ones (macOS leaves ``._<video>.txt``) are none."""
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return []
+    return sorted(file for file in folder.glob(pattern) if not file.name.startswith(".") and file.is_file())
 
 
 def _holds_aus(folder: Path) -> bool:
     """Whether an annotation file has a header of AUs (not of expressions or valence)."""
-    for file in annotation_files(folder):
-        with contextlib.suppress(OSError), file.open(encoding="utf-8-sig", errors="replace") as lines:
-            if HEADER.match(lines.readline().strip()):
-                return True
-    return False
+    return any(AU_NAME.match(_first_line(file)) for file in annotation_files(folder))
 
 
 def find_crops(root: Path, crops: str | Path | None, videos: Iterable[str]) -> dict[str, Path]:

@@ -6,14 +6,14 @@ import hashlib
 import json
 import multiprocessing
 import shutil
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aunet.data.frames import DataError
+from aunet.data.faults import DataError
 from aunet.data.rendered.track import CROPS, PARTIAL, SPLITS, TRUTH, Track, render_track, replacing, tracks
 from aunet.processes import end_with_parent, usable_cores
+from aunet.progress import progress
 
 RENDERER_VERSION = 1
 """Raise with every change that alters a picture or a label: sets of different versions are not mixed."""
@@ -22,8 +22,6 @@ TEST_LIST = "Action_Unit_Detection_Challenge_test_set_release.txt"
 TEST_FRAMES = "AU_ABAW_Challenge_test_files_expected_frames.txt"
 SUBJECTS = "subjects.csv"
 MANIFEST = "rendered.json"
-SECONDS_BETWEEN_LINES = 20.0
-"""Of progress, where there is no terminal for a bar."""
 
 T = TypeVar("T")
 
@@ -162,23 +160,11 @@ def _render_missing(root: Path, arguments: Mapping[str, Any], workers: int | Non
 
 
 def _shown(steps: Iterable[T], total: int) -> Iterator[T]:
-    """The steps, with a bar of progress on a terminal and a line from time to time elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if console.is_terminal:
-        columns = (TextColumn("rendering faces"), BarColumn(), MofNCompleteColumn(), TextColumn("videos"))
-        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
-            yield from progress.track(steps, total)
-        return
-    started = said = time.monotonic()
-    for done, step in enumerate(steps):
-        now = time.monotonic()
-        if done and now - said >= SECONDS_BETWEEN_LINES:
-            said, left = now, (now - started) * (total / done - 1)
-            console.print(f"rendering faces: {done} of {total} videos, about {left:.0f} s left")
-        yield step
+    """The steps, with their progress."""
+    with progress("rendering faces", total, "videos") as advance:
+        for step in steps:
+            yield step
+            advance(1)
 
 
 def _write_lists(root: Path, arguments: Mapping[str, Any]) -> None:

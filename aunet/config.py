@@ -1,0 +1,61 @@
+"""Where the configuration lies, and the parts of it that commands other than training ask for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from aunet.data.datamodule import FrameDataModule
+from aunet.data.detect import detect
+
+_PACKAGED = Path(__file__).parent / "conf"
+CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
+"""The configuration folder: inside an installed package, or at the top of the source tree."""
+
+
+def compose(overrides: Sequence[str]) -> DictConfig:
+    """The composed configuration, as on the command line."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose("config", overrides=list(overrides))
+
+
+def data_module(path: str | Path, name: str | None = None, overrides: Sequence[str] = ()) -> FrameDataModule:
+    """The data module of a data set on disk.
+
+    Args:
+        path: Its folder, its manifest, or a store packed from it.
+        name: Name of a file in ``conf/data``; None: recognised by what is there.
+        overrides: As on the command line, for instance ``["data.read.crops=faces"]``.
+
+    Raises:
+        DataError: There is nothing at ``path``.
+    """
+    place = [f"data={name or detect(Path(path))}", f"data.root={quoted(str(path))}"]
+    module: FrameDataModule = instantiate(compose([*place, *overrides]).data, _convert_="all")
+    return module
+
+
+def prepare_data(overrides: Sequence[str], **changes: Any) -> Path:
+    """Makes the data set that a configuration names, where it can be made and is not there yet.
+
+    Args:
+        overrides: As on the command line, for instance ``["data=rendered_large"]``.
+        **changes: Arguments of the set's ``prepare`` to replace, for instance ``seed``.
+
+    Returns:
+        The data set's folder.
+    """
+    cfg = compose(overrides)
+    for key, value in changes.items():
+        OmegaConf.update(cfg, f"data.prepare.{key}", value)
+    if "prepare" in cfg.data:
+        instantiate(cfg.data.prepare, _convert_="all")(out=cfg.data.root)
+    return Path(cfg.data.root)
+
+
+def quoted(text: str) -> str:
+    """A value in Hydra's grammar, for any name of a folder."""
+    return "'" + text.replace("'", "\\'") + "'"

@@ -1,0 +1,87 @@
+"""Decodes pictures into uint8 arrays that are there already: JPEG by libjpeg-turbo, PNG and BMP by Pillow."""
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+from PIL import Image
+
+from aunet.data.faults import PictureError
+
+_JPEG = b"\xff\xd8"
+_FORMATS = {b"\x89PNG": "PNG", b"BM": "BMP"}
+_LARGEST = 1 << 26
+"""Pixels of the largest picture that is decoded: what claims to be larger is damaged, or an attack."""
+
+
+def picture_format(data: bytes) -> str | None:
+    """JPEG, PNG or BMP, by content; None for anything else."""
+    if data.startswith(_JPEG):
+        return "JPEG"
+    return next((name for magic, name in _FORMATS.items() if data.startswith(magic)), None)
+
+
+def decode_into(data: bytes, out: npt.NDArray[np.uint8], place: str, resize: bool = False) -> bool:
+    """Decodes a picture into ``out``, RGB.
+
+    Args:
+        data: A JPEG, PNG or BMP file.
+        out: (H, W, 3) uint8.
+        place: How messages name the picture.
+        resize: Resample a picture of another size (bilinear, antialiased) instead of refusing it.
+
+    Returns:
+        Whether the picture is grey.
+
+    Raises:
+        PictureError: It is damaged, not 8-bit RGB or grey, or of another size.
+    """
+    if not data:
+        raise PictureError(place, "empty-picture", "the file is empty")
+    kind = picture_format(data)
+    if kind is None:
+        raise PictureError(place, "not-a-picture", "not a readable JPEG, PNG or BMP")
+    if kind != "JPEG":
+        return _decode_with_pillow(data, kind, out, place, resize)
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        if colours in ("CMYK", "YCCK"):
+            raise PictureError(place, "colour-mode", f"its colours are {colours}")
+        if (height, width) == out.shape[:2]:
+            # Written into the batch itself: no array per frame.
+            simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=out)
+        else:
+            _check_size(width, height, out, place, resize)
+            _resample(Image.fromarray(simplejpeg.decode_jpeg(data, colorspace="RGB")), out)
+    except PictureError:
+        raise
+    except ValueError as error:
+        raise PictureError(place, "damaged-picture", f"not a readable JPEG ({error})") from None
+    return bool(colours == "Gray")
+
+
+def _decode_with_pillow(data: bytes, kind: str, out: npt.NDArray[np.uint8], place: str, resize: bool) -> bool:
+    try:
+        with Image.open(io.BytesIO(data), formats=(kind,)) as image:
+            if image.mode not in ("RGB", "L", "1"):
+                raise PictureError(place, "colour-mode", f"its colours are {image.mode}")
+            _check_size(*image.size, out, place, resize)
+            _resample(image.convert("RGB"), out)
+            return image.mode != "RGB"
+    except PictureError:
+        raise
+    # Pillow's decoders raise OSError, SyntaxError, ValueError and others for damaged files.
+    except Exception as error:
+        raise PictureError(place, "damaged-picture", f"not a readable {kind} ({error})") from None
+
+
+def _check_size(width: int, height: int, out: npt.NDArray[np.uint8], place: str, resize: bool) -> None:
+    if (height, width) != out.shape[:2] and (not resize or width * height > _LARGEST):
+        reason = f"{width}x{height} pixels where data.image_size says {out.shape[1]}x{out.shape[0]}"
+        raise PictureError(place, "wrong-size", reason)
+
+
+def _resample(image: Image.Image, out: npt.NDArray[np.uint8]) -> None:
+    size = out.shape[1], out.shape[0]
+    out[...] = np.asarray(image if image.size == size else image.resize(size, Image.Resampling.BILINEAR))
