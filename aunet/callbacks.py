@@ -48,6 +48,16 @@ class History(Callback):
         self.said = 0.0
         self.rows: list[dict[str, Any]] = []
         self.started = 0.0
+        self.losses = torch.zeros(2)
+        self.spent = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of the epoch that is under way: sum and number of its losses, and seconds; part of each checkpoint."""
+        return {"losses": self.losses.cpu(), "spent": self.spent + time.perf_counter() - self.started}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """An epoch that was interrupted goes on with them."""
+        self.losses, self.spent = state_dict["losses"], state_dict["spent"]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Reads the epochs before the one at which a resumed run goes on."""
@@ -58,12 +68,18 @@ class History(Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the epoch's clock."""
         self.started = self.said = time.perf_counter()
+        if not trainer.fit_loop.epoch_loop.batch_progress.current.completed:
+            self.losses, self.spent = torch.zeros_like(self.losses), 0.0
+        self.losses = self.losses.to(pl_module.device)
         self.rows = [row for row in self.rows if int(row["epoch"]) < trainer.current_epoch]
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Says from time to time how far the epoch is."""
+        # Before the checkpoint of this step is written; on the device, so that no step waits for it.
+        self.losses[0] += outputs["loss"].detach()
+        self.losses[1] += 1
         now = time.perf_counter()
         if self.every is None or now - self.said < self.every:
             return
@@ -79,9 +95,9 @@ class History(Callback):
         metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
         row = {
             "epoch": trainer.current_epoch,
-            "seconds": round(time.perf_counter() - self.started, 2),
+            "seconds": round(self.spent + time.perf_counter() - self.started, 2),
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
-            "train/loss": metrics.get("train/loss_epoch"),
+            "train/loss": float(self.losses[0] / self.losses[1]),
             **{key: value for key, value in sorted(metrics.items()) if key.startswith("val/")},
         }
         self.rows.append(row)

@@ -121,7 +121,38 @@ class _Killed(BaseException):
     pass
 
 
+DRAWN = ("augmentation=strong", "sampling=balanced_labels")
 SMALL_BASELINE = ("experiment=table1/baseline", "classifier.hidden=[16,16]")
+
+
+def interrupted(monkeypatch, cfg, epoch, batch):
+    """Trains until a batch of an epoch and fails there, then goes on; returns the metrics."""
+    from aunet.module import ActionUnitModule
+
+    original = ActionUnitModule.training_step
+    seen: list[tuple[int, int]] = []
+
+    def step(self, frames, batch_idx):
+        if (self.current_epoch, batch_idx) == (epoch, batch) and (epoch, batch) not in seen:
+            seen.append((epoch, batch))
+            raise _Killed
+        seen.append((self.current_epoch, batch_idx))
+        return original(self, frames, batch_idx)
+
+    monkeypatch.setattr(ActionUnitModule, "training_step", step)
+    with pytest.raises(_Killed):
+        train(cfg)
+    assert (Path(cfg.out_dir) / "last.ckpt").exists()
+    assert not (Path(cfg.out_dir) / "metrics.json").exists()
+    return train(cfg), seen
+
+
+def assert_equal_runs(one, other):
+    with (
+        np.load(Path(one.out_dir) / "predictions.npz") as a,
+        np.load(Path(other.out_dir) / "predictions.npz") as b,
+    ):
+        np.testing.assert_array_equal(a["logits"], b["logits"])
 
 
 # The baseline draws dropout masks and caches features.
@@ -130,32 +161,39 @@ def test_interrupted_run_goes_on_as_if_nothing_had_happened(compose, monkeypatch
     whole = compose(*row, "sweep=whole", "epochs=3", "lr_epochs=2")
     expected = train(whole)
     cut = compose(*row, "sweep=cut", "epochs=3", "lr_epochs=2")
-    from aunet.module import ActionUnitModule
-
-    epochs: list[int] = []
-    original = ActionUnitModule.training_step
-
-    def step(self, batch, batch_idx):
-        if self.current_epoch == 2 and not epochs:
-            epochs.append(self.current_epoch)
-            raise _Killed
-        return original(self, batch, batch_idx)
-
-    monkeypatch.setattr(ActionUnitModule, "training_step", step)
-    with pytest.raises(_Killed):
-        train(cut)
-    assert (Path(cut.out_dir) / "last.ckpt").exists()
-    assert not (Path(cut.out_dir) / "metrics.json").exists()
-    metrics = train(cut)
+    metrics, _ = interrupted(monkeypatch, cut, 2, 0)
     assert metrics["val/f1"] == expected["val/f1"]
-    with (
-        np.load(Path(whole.out_dir) / "predictions.npz") as a,
-        np.load(Path(cut.out_dir) / "predictions.npz") as b,
-    ):
-        np.testing.assert_array_equal(a["logits"], b["logits"])
+    assert_equal_runs(whole, cut)
     attempts = json.loads((Path(cut.out_dir) / "provenance.json").read_text())["attempts"]
     assert len(attempts) == 2
     assert metrics["epochs"] == 3
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(
+    ("row", "workers"),
+    [(DRAWN, 0), (DRAWN, 2), (SMALL_BASELINE, 0)],
+    ids=["ours", "ours with workers", "baseline"],
+)
+def test_run_interrupted_within_an_epoch_goes_on_with_the_next_batch(
+    compose, monkeypatch, row, batch, workers
+):
+    row = (*row, "epochs=3", "lr_epochs=2", "checkpoint_minutes=0", f"data.workers={workers}")
+    whole, cut = compose(*row, "sweep=whole"), compose(*row, "sweep=cut")
+    expected = train(whole)
+    metrics, seen = interrupted(monkeypatch, cut, 1, batch)
+    assert seen == [
+        *((0, i) for i in range(4)),
+        *((1, i) for i in range(batch)),
+        (1, batch),  # where it was interrupted
+        *((1, i) for i in range(batch, 4)),
+        *((2, i) for i in range(4)),
+    ]
+    assert metrics["val/f1"] == expected["val/f1"]
+    assert_equal_runs(whole, cut)
+    histories = [(Path(cfg.out_dir) / "history.csv").read_text().splitlines() for cfg in (whole, cut)]
+    first, second = ([row.split(",")[3] for row in history] for history in histories)
+    assert first == second
 
 
 def test_checkpoint_that_was_cut_off_is_not_gone_on_from(compose, caplog):
