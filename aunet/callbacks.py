@@ -52,7 +52,7 @@ class History(Callback):
         self.spent = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Of the epoch that is under way: sum and number of its losses, and seconds; part of each checkpoint."""
+        """Of the epoch under way: sum and number of its losses, and seconds; part of each checkpoint."""
         return {"losses": self.losses.cpu(), "spent": self.spent + time.perf_counter() - self.started}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -196,6 +196,41 @@ def test_run_interrupted_within_an_epoch_goes_on_with_the_next_batch(
     assert first == second
 
 
+def test_bad_pictures_stop_a_run_by_name_and_can_be_skipped_then(compose, affwild2, tmp_path, caplog):
+    """The run stops and names the file; the same command with data.on_bad=skip goes on, and counts."""
+    data = tmp_path / "data"
+    shutil.copytree(affwild2, data)
+    crops = sorted(data.rglob("cropped_aligned/*/*.jpg"))
+    good = {path: path.read_bytes() for path in (crops[7], crops[-3])}
+    for path, content in good.items():  # one of training, one of validation; their places are sampled, too
+        path.write_bytes(content[:300])
+    cfg = compose("experiment=table1/ours", f"data.root={data}", "backbone.filters=[4,4,4,4,4,4]")
+    with pytest.raises(DataError, match="not a readable JPEG") as caught:
+        train(cfg)
+    assert any(str(path) in str(caught.value) for path in good)
+    skipping = compose(
+        "experiment=table1/ours", f"data.root={data}", "backbone.filters=[4,4,4,4,4,4]", "data.on_bad=skip"
+    )
+    metrics = train(skipping)
+    assert metrics["skipped_frames"] == {"train": 1, "val": 1}
+    assert all(f"{path}: cannot be used, left out" in caplog.text for path in good)
+    with np.load(Path(cfg.out_dir) / "predictions.npz") as predictions:
+        assert (predictions["labels"] == -1).all(1).sum() == 1
+        assert len(predictions["labels"]) == 10
+
+
+def test_runs_from_files_and_from_a_store_are_the_same_run(compose, affwild2, tmp_path):
+    from aunet.cli import main
+
+    main(["data", "pack", str(affwild2), "--out", str(tmp_path / "store")])
+    row = ("experiment=table1/ours", "backbone.filters=[4,4,4,4,4,4]")
+    metrics = train(compose(*row))
+    assert train(compose(*row, f"data.root={tmp_path / 'store'}")) == metrics
+    from_store = compose(*row, f"data.root={tmp_path / 'store'}", "sweep=again")
+    assert train(from_store)["val/f1"] == metrics["val/f1"]
+    assert_equal_runs(compose(*row), from_store)
+
+
 def test_checkpoint_that_was_cut_off_is_not_gone_on_from(compose, caplog):
     cfg = compose("experiment=table1/ours", "epochs=1")
     folder = Path(cfg.out_dir)

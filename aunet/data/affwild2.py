@@ -69,8 +69,8 @@ def read_affwild2(
             read = [*read_image_list(place, tuple(aus), found)]
         labels[split] = [video for video in read if video is not None]
         unusable[split] = len(read) - len(labels[split])
-    if faults is None:
-        found.refuse()
+    if faults is None or not any(labels.values()):
+        found.refuse()  # what is wrong with the files says more than that nothing is left
     names = {video.video for split in labels.values() for video in split}
     video_folders = find_crops(root, crops, names)
     tables = {}
@@ -81,13 +81,23 @@ def read_affwild2(
             table = replace(table, dropped=left_out)
         tables[split] = table
         if not len(table):
+            found.refuse()
             left_out = {why: n for why, n in table.dropped.items() if n}
             raise DataError(
                 f"the {split} split of {root} has no usable frame with a crop named 00001.jpg, "
                 f"00002.jpg, ... ({', '.join(f'{n} {why}' for why, n in left_out.items())})"
             )
     if not allow_shared_groups:
-        find_shared_groups(tables, found)
+        where = {
+            (split, video.video): (
+                video.file,
+                None if video.file.stem == video.video else int(video.lines[0]),
+            )
+            for split, videos in labels.items()
+            for video in videos
+            if len(video.lines)
+        }
+        find_shared_groups(tables, found, where)
     if faults is None:
         found.refuse()
     return tables

@@ -1,5 +1,6 @@
 """Reads annotation text: lines, headers of AU columns, tables of integers; records what is wrong."""
 
+import contextlib
 import re
 import warnings
 from collections.abc import Collection, Sequence
@@ -90,7 +91,12 @@ def au_columns(
 
 
 def integer_table(
-    file: Path, lines: Sequence[str], width: int, first_line: int, faults: Faults
+    file: Path,
+    lines: Sequence[str],
+    width: int,
+    first_line: int,
+    faults: Faults,
+    named: str = "the header names",
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """A comma-separated table of integers.
 
@@ -100,18 +106,19 @@ def integer_table(
         width: Number of columns.
         first_line: Number of the first of these lines in the file.
         faults: Receives each malformed line.
+        named: What says how many columns there are, for messages.
 
     Returns:
         (N, width) values, -1 in malformed rows, and (N,) whether a row is well-formed.
     """
     if not lines:
         return np.empty((0, width), np.int64), np.empty(0, bool)
-    try:
-        with warnings.catch_warnings():
+    values: npt.NDArray[np.int64] | None = None
+    # numpy looks characters up in C's table of 256, and beyond it may read memory that is not there.
+    if all(map(str.isascii, lines)):
+        with warnings.catch_warnings(), contextlib.suppress(ValueError, OverflowError, Warning):
             warnings.simplefilter("error")  # numpy would read 1.0 as an integer, with a warning
             values = np.loadtxt(lines, delimiter=",", dtype=np.int64, ndmin=2, comments=None)
-    except (ValueError, OverflowError, Warning):
-        values = None
     if values is not None and values.shape == (len(lines), width):
         return values, np.ones(len(lines), bool)
     values = np.full((len(lines), width), -1, np.int64)
@@ -121,7 +128,7 @@ def integer_table(
         wrong = next((cell for cell in cells if not _INTEGER.fullmatch(cell)), None)
         if len(cells) != width:
             found = f"{len(cells)} values" if line.strip() else "a blank line"
-            faults.add("row-width", file, f"{found} where the header names {width}", line=first_line + row)
+            faults.add("row-width", file, f"{found} where {named} {width}", line=first_line + row)
         elif wrong is not None:
             shown = wrong if len(wrong) < 40 else f"{wrong[:40]}..."
             faults.add("not-integer", file, f"label {shown!r} is not an integer", line=first_line + row)

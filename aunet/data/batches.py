@@ -136,7 +136,7 @@ class FrameDataset(Dataset[Batch]):
         labels[bad] = -1
         if "frames" in batch:
             good = next(row for row in range(len(labels)) if row not in bad)
-            batch["frames"][bad] = batch["frames"][good]
+            batch["frames"][bad] = batch["frames"][good].clone()
 
     def _share_out(self, count: int, fill: Callable[[range], None]) -> None:
         """Calls ``fill`` for parts of the batch, in threads."""

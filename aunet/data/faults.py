@@ -55,6 +55,11 @@ KINDS: Mapping[str, Kind] = {
     "unknown-subject": Kind(
         "error", "people that no fold of the published split holds", "remove or rename them"
     ),
+    "absent-subject": Kind(
+        "warning",
+        "people, or tasks of them, of the published split without annotations",
+        "figures cannot be compared with published ones",
+    ),
     "no-rows": Kind("warning", "annotation files without a row", "nothing is read from them"),
     "shared-group": Kind(
         "error",

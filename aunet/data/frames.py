@@ -218,20 +218,19 @@ class FrameTable:
         return [int(row) for row in np.linspace(0, len(self) - 1, min(_SAMPLED, len(self)))]
 
     def pictures_digest(self) -> str:
-        """SHA-256 over the sampled pictures; raises PictureError if one cannot be read."""
+        """SHA-256 over the sampled pictures; one that cannot be read enters as such."""
         if self.pictures is not None:
             return self.pictures
         digest = hashlib.sha256()
         for index in self.sampled():
-            digest.update(self.source.read(index))
+            try:
+                digest.update(self.source.read(index))
+            except PictureError as error:
+                digest.update(error.kind.encode())
         return digest.hexdigest()
 
     def fingerprint(self) -> str:
-        """SHA-256 over videos, frame numbers, labels and the bytes of up to 64 evenly spaced pictures.
-
-        Raises:
-            PictureError: One of these cannot be read.
-        """
+        """SHA-256 over videos, frame numbers, labels and the bytes of up to 64 evenly spaced pictures."""
         digest = hashlib.sha256()
         digest.update("\n".join((*map(str, self.aus), *self.videos, *self.groups)).encode())
         for column in (self.video, self.frame, self.labels):
@@ -263,16 +262,24 @@ class FrameTable:
         )
 
 
-def find_shared_groups(tables: Mapping[str, FrameTable], faults: Faults) -> None:
-    """Records each group (base video or subject) of which two splits hold frames."""
+def find_shared_groups(
+    tables: Mapping[str, FrameTable],
+    faults: Faults,
+    where: Mapping[tuple[str, str], tuple[Path, int | None]] | None = None,
+) -> None:
+    """Records each group (base video or subject) of which two splits hold frames.
+
+    Args:
+        tables: FrameTable of each split.
+        faults: Receives the groups.
+        where: File and line that put a video into a split, by (split, video); the video is named if None.
+    """
     owner: dict[str, str] = {}
     for split, table in tables.items():
         videos = dict(zip(table.groups, table.videos, strict=True))
         for group in sorted(set(table.groups)):
             first = owner.setdefault(group, split)
             if first != split:
-                faults.add(
-                    "shared-group",
-                    videos[group],
-                    f"{table.grouped_by} {group!r} lies in both the {first} and the {split} split",
-                )
+                file, line = (where or {}).get((split, videos[group]), (videos[group], None))
+                said = f"{table.grouped_by} {group!r} lies in both the {first} and the {split} split"
+                faults.add("shared-group", file, said, line)
