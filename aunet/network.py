@@ -95,8 +95,19 @@ class AUNet(nn.Module):
         """(B, 3, H, W) uint8 or float in [0, 255] -> feature map (B, C, h, w)."""
         if frames.ndim != 4 or frames.shape[1] != 3:
             raise ValueError(f"frames must be (B, 3, H, W), got {tuple(frames.shape)}")
-        features: Tensor = self.backbone((frames.to(self.mean.dtype) - self.mean) / self.std)
+        features: Tensor = self.backbone(self.normalise(frames))
         return features
+
+    def normalise(self, frames: Tensor) -> Tensor:
+        """(B, 3, H, W) uint8 or float in [0, 255] -> what the backbone expects, a new tensor."""
+        pixels = frames.to(self.mean.dtype, copy=True)
+        if not pixels.is_contiguous(memory_format=torch.channels_last):
+            return pixels.sub_(self.mean).div_(self.std)
+        # By rows of W x 3 neighbouring values: over 3 at a time a CPU takes seven times as long.
+        rows = pixels.permute(0, 2, 3, 1).flatten(2)
+        width = frames.shape[3]
+        rows.sub_(self.mean.flatten().repeat(width)).div_(self.std.flatten().repeat(width))
+        return pixels
 
     def classify(self, features: Tensor) -> Tensor:
         """Feature map (B, C, h, w) -> logits (B, num_aus)."""

@@ -1,5 +1,7 @@
 """Writes tiny data sets in Aff-Wild2's layout, in every spelling in use and with the traps of real copies."""
 
+import csv
+import importlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from aunet.facs import AFFWILD2
+from aunet.data.folds import BP4D_PARTS, DISFA_PARTS
+from aunet.facs import AFFWILD2, BP4D, DISFA_CODED
 
 Labels = Mapping[str, Mapping[str, np.ndarray]]
 """Split -> video -> (rows, num_aus) labels."""
@@ -210,3 +213,143 @@ def _write_decoys(root: Path, names: Spelling, split: str, video: str, rows: int
         folder = (root / names.annotations).parent / challenge / getattr(names, split)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{video}.txt").write_text("\n".join([header, *[row] * rows]) + "\n")
+
+
+def disfa_intensities(
+    frames: int = 4, seed: int = 0, subjects: Sequence[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Subject -> (frames, 12) intensities, 0 to 5, of DISFA's coded AUs; all subjects of the folds if None."""
+    rng = np.random.default_rng(seed)
+    names = subjects or [subject for part in DISFA_PARTS for subject in part]
+    return {name: rng.integers(0, 6, (frames, len(DISFA_CODED))) for name in names}
+
+
+def write_disfa(
+    root: Path,
+    intensities: Mapping[str, np.ndarray] | None = None,
+    *,
+    pictures: str = "img",
+    first: int = 1,
+    width: int = 5,
+    suffix: str = ".png",
+    size: int = 0,
+) -> Path:
+    """Writes DISFA's layout: a file of ``frame,intensity`` for each subject and AU, and numbered pictures.
+
+    Args:
+        root: Folder to write to; made if missing.
+        intensities: As disfa_intensities makes them, which are written if None.
+        pictures: Folder of the pictures within the root.
+        first: Number of the picture that belongs to label frame 1.
+        width: Digits that pictures' numbers are padded to.
+        suffix: Of the pictures' names.
+        size: Side of the pictures in pixels; 0 writes empty files, for readers of names only.
+
+    Returns:
+        The root.
+    """
+    for subject, table in (disfa_intensities() if intensities is None else intensities).items():
+        folder = root / "ActionUnit_Labels" / subject
+        folder.mkdir(parents=True, exist_ok=True)
+        for au, column in zip(DISFA_CODED, table.T, strict=True):
+            lines = [f"{frame},{int(value)}\n" for frame, value in enumerate(column, start=1)]
+            (folder / f"{subject}_au{au}.txt").write_text("".join(lines))
+        names = [f"{number:0{width}d}{suffix}" for number in range(first, first + len(table))]
+        write_pictures(root / pictures / subject, names, size)
+    return root
+
+
+def bp4d_codes(
+    frames: int = 3, tasks: int = 8, seed: int = 0, subjects: Sequence[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Video such as "F001/T1" -> (frames, 12) codes of BP4D's AUs: 0, 1, or 9 for unknown."""
+    rng = np.random.default_rng(seed)
+    names = subjects or [subject for part in BP4D_PARTS for subject in part]
+    return {
+        f"{name}/T{task}": rng.choice([0, 1, 9], (frames, len(BP4D)), p=[0.5, 0.4, 0.1])
+        for name in names
+        for task in range(1, tasks + 1)
+    }
+
+
+def write_bp4d(
+    root: Path,
+    codes: Mapping[str, np.ndarray] | None = None,
+    *,
+    annotations: str = "AUCoding/AU_OCC",
+    pictures: str = "2D+3D",
+    first_frame: int = 1,
+    first: int | None = None,
+    width: int = 1,
+    size: int = 0,
+) -> Path:
+    """Writes BP4D's layout: a file of occurrence codes for each subject and task, and numbered pictures.
+
+    Columns of AUs that nobody coded hold 9 throughout, as in the original.
+
+    Args:
+        root: Folder to write to; made if missing.
+        codes: As bp4d_codes makes them, which are written if None.
+        annotations: Folder of the CSV files within the root.
+        pictures: Folder of the pictures within the root.
+        first_frame: Number of the first labelled frame.
+        first: Number of the picture that belongs to it; the same if None.
+        width: Digits that pictures' numbers are padded to.
+        size: Side of the pictures in pixels; 0 writes empty files.
+
+    Returns:
+        The root.
+    """
+    folder = root / annotations
+    folder.mkdir(parents=True, exist_ok=True)
+    begin = first_frame if first is None else first
+    for video, table in (bp4d_codes() if codes is None else codes).items():
+        cells = np.full((len(table), 28), 9)
+        cells[:, 0] = np.arange(first_frame, first_frame + len(table))
+        cells[:, BP4D] = table
+        lines = [",".join(map(str, range(28))), *(",".join(map(str, row)) for row in cells.tolist())]
+        (folder / f"{video.replace('/', '_')}.csv").write_text("\n".join(lines) + "\n")
+        names = [f"{number:0{width}d}.jpg" for number in range(begin, begin + len(table))]
+        write_pictures(root / pictures / video, names, size)
+    return root
+
+
+def write_manifest(
+    root: Path, rows: Sequence[Mapping[str, object]], *, name: str = "manifest.csv", size: int = 0
+) -> Path:
+    """Writes a manifest, CSV or Parquet by its name, and the pictures that it lists.
+
+    Args:
+        root: Folder to write to; made if missing.
+        rows: Cells of each row by column, ``path`` among them; all have the columns of the first.
+        name: Of the manifest.
+        size: Side of the pictures in pixels; 0 writes empty files.
+
+    Returns:
+        The manifest.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    for row in rows:
+        path = root / str(row["path"])
+        write_pictures(path.parent, [path.name], size)
+    if name.endswith(".csv"):
+        with (root / name).open("w", newline="", encoding="utf-8") as text:
+            writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        parquet = importlib.import_module("pyarrow.parquet")
+        table = importlib.import_module("pyarrow").Table.from_pylist([dict(row) for row in rows])
+        parquet.write_table(table, root / name)
+    return root / name
+
+
+def write_pictures(folder: Path, names: Sequence[str], size: int = 0) -> None:
+    """Writes grey-noise pictures of ``size`` pixels, or empty files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names):
+        if size:
+            pixels = np.random.default_rng(number).integers(0, 256, (size, size, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name)
+        else:
+            (folder / name).touch()

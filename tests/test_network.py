@@ -186,3 +186,20 @@ def test_a_state_dict_restores_the_logits(frames, tmp_path):
     torch.save(trained.state_dict(), tmp_path / "best.ckpt")
     fresh.load_state_dict(torch.load(tmp_path / "best.ckpt", weights_only=True))
     assert torch.equal(fresh.eval()(frames), trained.eval()(frames))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_normalisation_is_the_same_for_every_layout_and_leaves_the_frames_alone(layout, dtype):
+    net = network(Tiny())
+    frames = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8).to(dtype).contiguous(memory_format=layout)
+    before = frames.clone()
+    expected = (frames.float() - net.mean) / net.std
+    normalised = net.normalise(frames)
+    torch.testing.assert_close(normalised, expected, rtol=0, atol=0)
+    assert normalised.is_contiguous(memory_format=layout)
+    assert torch.equal(frames, before)
+    if dtype == torch.float32:
+        frames.requires_grad_()
+        net.normalise(frames).sum().backward()
+        torch.testing.assert_close(frames.grad, (1 / net.std).expand_as(frames))

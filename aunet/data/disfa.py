@@ -9,6 +9,7 @@ Tools disagree about the pictures' numbers: ME-GraphAU writes label frame 1 to `
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from aunet.data.faults import DataError, Faults
 from aunet.data.folds import DISFA_PARTS, fold_splits
 from aunet.data.frames import FrameTable
 from aunet.data.subjects import (
+    distinct,
     find_folder,
     find_pictures,
     join_fold,
@@ -30,7 +32,19 @@ from aunet.facs import DISFA
 
 _SUBJECT = re.compile(r"SN\d{3}")
 _INTENSITIES = range(6)
-_Column = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class _Column:
+    """The well-formed rows of one AU's file, by frame."""
+
+    frames: npt.NDArray[np.int64]
+    intensities: npt.NDArray[np.int64]
+    lines: npt.NDArray[np.int64]
+    listed: npt.NDArray[np.int64]
+    """Frames of all rows, those with an intensity out of range included."""
+    malformed: int
+    """Rows that cannot be read at all."""
 
 
 def read_disfa(
@@ -73,7 +87,12 @@ def read_disfa(
     split_of = fold_splits(DISFA_PARTS, fold, val_fraction, split_seed)
     found = Faults() if faults is None else faults
     place = find_folder(
-        root, annotations, "data.read.annotations", _is_annotated, "annotations such as SN001/SN001_au1.txt"
+        root,
+        annotations,
+        "data.read.annotations",
+        _is_annotated,
+        "annotations such as SN001/SN001_au1.txt",
+        ["ActionUnit_Labels"],
     )
     people = {folder.name: folder for folder in subfolders(place) if _holds_annotations(folder)}
     subjects = known_subjects(people, split_of, place, found)
@@ -92,7 +111,9 @@ def read_disfa(
 
 def _is_annotated(folder: Path) -> bool:
     """Whether a folder holds subjects' folders of annotations."""
-    return any(_SUBJECT.fullmatch(child.name) and any(child.glob("*_au*.txt")) for child in subfolders(folder))
+    return any(
+        _SUBJECT.fullmatch(child.name) and any(child.glob("*_au*.txt")) for child in subfolders(folder)
+    )
 
 
 def _holds_annotations(folder: Path) -> bool:
@@ -112,72 +133,62 @@ def read_subject(subject: str, files: Sequence[Path], threshold: int, faults: Fa
     Returns:
         The frames for which all files have a well-formed row; None if a file is missing or cannot be used.
     """
-    columns: dict[Path, _Column | None] = {}
-    listed: dict[Path, npt.NDArray[np.int64]] = {}
+    columns: dict[Path, _Column | None] = dict.fromkeys(files)
     for file in files:
-        columns[file] = None
         if not file.is_file():
             faults.add("missing-annotation", file, f"is missing: {subject} is left out")
         elif (lines := read_lines(file, faults)) is not None:
-            columns[file], listed[file] = _read_column(file, lines, faults)
-    _check_equal(subject, listed, faults)
-    usable = [column for column in columns.values() if column is not None]
-    if len(usable) < len(columns) or not usable:
+            columns[file] = _read_column(file, lines, faults)
+    read = {file: column for file, column in columns.items() if column is not None}
+    _check_equal(subject, read, faults)
+    if len(read) < len(columns) or not read:
         return None
-    frames = usable[0][0]
-    for other, _, _ in usable[1:]:
-        frames = np.intersect1d(frames, other, assume_unique=True)
-    intensities = [values[np.searchsorted(numbers, frames)] for numbers, values, _ in usable]
-    rows = len(np.unique(np.concatenate(list(listed.values()))))
+    usable = list(read.values())
+    frames = usable[0].frames
+    for column in usable[1:]:
+        frames = np.intersect1d(frames, column.frames, assume_unique=True)
+    rows = [np.searchsorted(column.frames, frames) for column in usable]
+    intensities = np.stack([column.intensities[row] for column, row in zip(usable, rows, strict=True)], 1)
     return VideoLabels(
         subject,
         files[0],
-        usable[0][2][np.searchsorted(usable[0][0], frames)],
+        usable[0].lines[rows[0]],
         frames,
-        (np.stack(intensities, 1) >= threshold).astype(np.int8),
-        rows - len(frames),
+        (intensities >= threshold).astype(np.int8),
+        len(np.unique(np.concatenate([column.listed for column in usable]))) - len(frames),
     )
 
 
-def _read_column(
-    file: Path, lines: Sequence[str], faults: Faults
-) -> tuple[_Column, npt.NDArray[np.int64]]:
-    """(frames, intensities, lines) of a file's well-formed rows by frame, and all frames that it lists."""
+def _read_column(file: Path, lines: Sequence[str], faults: Faults) -> _Column:
+    """The well-formed rows of one AU's file; records the others."""
     if list(lines) == [""]:
         faults.add("no-rows", file)
         lines = []
-    values, good = integer_table(file, lines, 2, 1, faults, expected="a row is frame,intensity:")
+    values, good = integer_table(file, lines, 2, 1, faults, "frame,intensity are")
     numbers = np.arange(1, len(lines) + 1)
     for row in np.flatnonzero(good & (values[:, 0] < 1)):
-        faults.add("out-of-range", file, f"frame {values[row, 0]} is not 1 or more", line=int(numbers[row]))
-    good &= values[:, 0] >= 1
-    rows = np.flatnonzero(good)
-    _, first, inverse = np.unique(values[rows, 0], return_index=True, return_inverse=True)
-    for row, of in zip(rows, rows[first][inverse], strict=True):
-        if row != of:
-            faults.add(
-                "duplicate-row",
-                file,
-                f"frame {values[row, 0]} is listed in line {numbers[of]} already",
-                line=int(numbers[row]),
-            )
-    rows = rows[first]
+        faults.add("out-of-range", file, f"frame {values[row, 0]} is not 1 or more", int(numbers[row]))
+    rows = np.flatnonzero(good & (values[:, 0] >= 1))
+    rows = rows[distinct(file, values[rows, 0], numbers[rows], faults)]
     listed = values[rows, 0]
     rows = rows[check_range(file, values[rows, 1:], _INTENSITIES, numbers[rows], faults)]
-    return (values[rows, 0], values[rows, 1], numbers[rows]), listed
+    return _Column(values[rows, 0], values[rows, 1], numbers[rows], listed, int((~good).sum()))
 
 
-def _check_equal(subject: str, listed: Mapping[Path, npt.NDArray[np.int64]], faults: Faults) -> None:
+def _check_equal(subject: str, columns: Mapping[Path, _Column], faults: Faults) -> None:
     """Records the files that list other frames than most files of a subject do."""
-    if len(listed) < 2:
+    if len(columns) < 2:
         return
-    frames, counts = np.unique(np.concatenate(list(listed.values())), return_counts=True)
-    usual = frames[2 * counts >= len(listed)]
-    for file, own in listed.items():
-        for words, others in (
-            ("lacks", np.setdiff1d(usual, own, assume_unique=True)),
-            ("alone lists", np.setdiff1d(own, usual, assume_unique=True)),
-        ):
+    listed = [column.listed for column in columns.values()]
+    frames, counts = np.unique(np.concatenate(listed), return_counts=True)
+    usual = frames[2 * counts >= len(columns)]
+    for file, column in columns.items():
+        lacking = np.setdiff1d(usual, column.listed, assume_unique=True)
+        spare = np.setdiff1d(column.listed, usual, assume_unique=True)
+        # As many rows as are malformed, and recorded as such, may be those that it seems to lack.
+        for words, others in (("lacks", lacking[column.malformed :]), ("alone lists", spare)):
             if len(others):
                 more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-                faults.add("unequal-files", file, f"{words} frame {others[0]}{more}, unlike most of {subject}")
+                faults.add(
+                    "unequal-files", file, f"{words} frame {others[0]}{more}, unlike most of {subject}"
+                )

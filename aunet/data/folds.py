@@ -1,8 +1,9 @@
 """The published subject-exclusive folds of DISFA and BP4D, and splits by person where none are published.
 
-The parts are those of JAA-Net (Shao et al., ECCV 2018) and ME-GraphAU (Luo et al., IJCAI 2022), as in the latter's
-``tool/{DISFA,BP4D}_image_label_process.py``: fold 1 tests part 3, fold 2 part 2, fold 3 part 1. Both papers choose
-the best epoch on the test fold itself; here an inner split of the training subjects serves for that.
+The parts are those of JAA-Net (Shao et al., ECCV 2018) and ME-GraphAU (Luo et al., IJCAI 2022), as in the
+latter's ``tool/{DISFA,BP4D}_image_label_process.py``: fold 1 tests part 3, fold 2 part 2, fold 3 part 1.
+There the best epoch is chosen on the test fold itself (CVI-SZU/ME-GraphAU, issue 4); here an inner split of
+the training subjects serves for that.
 """
 
 import hashlib

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from aunet.data.annotations import VideoLabels
 from aunet.data.faults import DataError, Faults
@@ -36,7 +37,12 @@ def holds_pictures(folder: Path) -> bool:
 
 
 def find_folder(
-    root: Path, chosen: str | Path | None, option: str, fits: Callable[[Path], bool], expected: str
+    root: Path,
+    chosen: str | Path | None,
+    option: str,
+    fits: Callable[[Path], bool],
+    expected: str,
+    usual: Sequence[str] = (),
 ) -> Path:
     """The one folder in a data set, up to three levels deep, that holds what is looked for.
 
@@ -46,6 +52,7 @@ def find_folder(
         option: The setting by which it is named.
         fits: Whether a folder is it, by its contents.
         expected: What such a folder holds, for messages.
+        usual: Where it lies in the data set as handed out, which is looked at first.
 
     Raises:
         DataError: There is none, or several to choose from.
@@ -58,7 +65,7 @@ def find_folder(
         if not fits(root / chosen):
             raise DataError(f"{option}={chosen}: {root / chosen} does not hold {expected}")
         return root / chosen
-    found = list(_matching([root], fits, _DEPTH))
+    found = [root / name for name in usual if fits(root / name)][:1] or list(_matching([root], fits, _DEPTH))
     if not found:
         raise DataError(f"{root} does not hold {expected} (name the folder by {option}=FOLDER)")
     if len(found) > 1:
@@ -73,7 +80,7 @@ def _matching(level: Sequence[Path], fits: Callable[[Path], bool], depth: int) -
     for folder in level:
         if fits(folder):
             yield folder
-        else:
+        elif not holds_pictures(folder):  # thousands of them, and no folder
             others.append(folder)
     if depth and others:
         yield from _matching([child for folder in others for child in subfolders(folder)], fits, depth - 1)
@@ -95,21 +102,42 @@ def find_pictures(
         DataError: There is no such folder, or several to choose from.
     """
     names = dict.fromkeys([*videos, *known])
+    people = {subject_of(name) for name in names}
 
     def fits(folder: Path) -> bool:
-        first = {name.split("/")[0] for name in names}
-        present = {child.name for child in subfolders(folder) if child.name in first}
-        return any(holds_pictures(folder / name) for name in names if name.split("/")[0] in present)
+        present = {child.name for child in subfolders(folder)} & people
+        return any(holds_pictures(folder / name) for name in names if subject_of(name) in present)
 
     place = find_folder(root, crops, "data.read.crops", fits, f"pictures such as {expected}")
     return {video: place / video for video in videos if (place / video).is_dir()}
 
 
+def distinct(
+    file: Path, frames: npt.NDArray[np.int64], lines: npt.NDArray[np.int64], faults: Faults
+) -> npt.NDArray[np.int64]:
+    """Rows of distinct frames, sorted by frame; where one is listed again, the first row counts.
+
+    Args:
+        file: For messages.
+        frames: (N,) frame of each row.
+        lines: (N,) line of each row.
+        faults: Receives what is listed again.
+    """
+    _, first, inverse = np.unique(frames, return_index=True, return_inverse=True)
+    of = first[inverse]
+    for row in np.flatnonzero(of != np.arange(len(frames))):
+        before = lines[of[row]]
+        faults.add(
+            "duplicate-row", file, f"frame {frames[row]} is listed in line {before} already", int(lines[row])
+        )
+    return np.asarray(first)
+
+
 def _check_offset(video: VideoLabels, folder: Path, offset: int, faults: Faults) -> bool:
     """Whether pictures are numbered as configured, as far as their numbers tell; records it if not.
 
-    Another offset is believed if more rows find a picture with it, and no picture is left without a row. The
-    latter, as a video whose first picture is missing but of which more is filmed than labelled would seem shifted.
+    Another offset is believed if more rows find a picture with it, and no picture is left without a row: else
+    a video of which more is filmed than labelled would seem shifted when its first picture is missing.
     """
     _, numbers = list_crops(folder, Faults())  # what is wrong with names is recorded by join_crops
 
@@ -122,9 +150,9 @@ def _check_offset(video: VideoLabels, folder: Path, offset: int, faults: Faults)
     faults.add(
         "frame-offset",
         folder,
-        f"{video.video}: pictures are numbered {numbers[0]} to {numbers[-1]}, rows {video.frames[0]} to "
-        f"{video.frames[-1]} in {video.file.name}; data.read.frame_offset={offset} gives {partners(offset)} of "
-        f"{len(video.frames)} rows a picture, data.read.frame_offset={best} gives {partners(best)}",
+        f"{video.video} has pictures {numbers[0]} to {numbers[-1]}, labels of frames {video.frames[0]} to "
+        f"{video.frames[-1]}; of {len(video.frames)} labels {partners(offset)} find a picture with "
+        f"data.read.frame_offset={offset}, {partners(best)} with data.read.frame_offset={best}",
     )
     return False
 
@@ -161,7 +189,7 @@ def join_fold(
     ]
     tables = {}
     for split in ("train", "val", "test"):
-        names = [name for name in files if split_of[subject_of(name)] == split]
+        names = {name for name in files if split_of[subject_of(name)] == split}
         chosen = [video for video in usable if video.video in names]
         table = join_crops(chosen, folders, aus, drop_row_if_any, subject_of, faults, frame_offset)
         dropped = dict(table.dropped)
@@ -196,4 +224,6 @@ def require_frames(tables: Mapping[str, FrameTable], root: Path) -> None:
     for split, table in tables.items():
         if not len(table):
             left_out = ", ".join(f"{n} {why}" for why, n in table.dropped.items() if n)
-            raise DataError(f"the {split} split of {root} has no usable frame ({left_out or 'nothing was found'})")
+            raise DataError(
+                f"the {split} split of {root} has no usable frame ({left_out or 'nothing was found'})"
+            )
