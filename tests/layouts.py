@@ -218,7 +218,7 @@ def _write_decoys(root: Path, names: Spelling, split: str, video: str, rows: int
 def disfa_intensities(
     frames: int = 4, seed: int = 0, subjects: Sequence[str] | None = None
 ) -> dict[str, np.ndarray]:
-    """Subject -> (frames, 12) intensities, 0 to 5, of DISFA's coded AUs; all subjects of the folds if None."""
+    """Subject -> (frames, 12) intensities, 0 to 5, of DISFA's coded AUs; all subjects if None."""
     rng = np.random.default_rng(seed)
     names = subjects or [subject for part in DISFA_PARTS for subject in part]
     return {name: rng.integers(0, 6, (frames, len(DISFA_CODED))) for name in names}

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from aunet.data.duplicates import near_duplicates, signatures
+from aunet.data.duplicates import STEPS, near_duplicates, signatures
 from aunet.data.faults import KINDS, DataError, Faults, PictureError
 from aunet.data.frames import FrameTable
 from aunet.data.pictures import decode_into, picture_format
@@ -223,7 +223,8 @@ def _compare(
 ) -> None:
     """Records frames of the later split that nearly equal one of the earlier."""
     index, queries = np.flatnonzero(good[earlier]), np.flatnonzero(good[later])
-    twins = near_duplicates(seen[earlier][index], seen[later][queries])
+    with progress(f"comparing {earlier} and {later}", STEPS, "steps") as advance:
+        twins = near_duplicates(seen[earlier][index], seen[later][queries], advance)
     for query in np.flatnonzero(twins >= 0):
         twin = tables[earlier].source.name(int(index[twins[query]]))
         faults.add(

@@ -5,7 +5,7 @@ more than 3 grey levels and the mean over the cells by no more than 1: another J
 that, another moment of a moving face is above it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ _WIDTH = 16.0
 """Grey levels of a bucket; more than twice LARGEST_DIFFERENCE: a query looks into two a block at most."""
 
 _BLOCKS = tuple((y, y + 4, x, x + 2) for y in (0, 4) for x in (0, 2, 4, 6))
+STEPS: int = 2 ** len(_BLOCKS)
+"""Of a comparison: a block's bucket is one of two."""
+
 _PAIRS_AT_ONCE = 1 << 20
 
 Signatures = npt.NDArray[np.uint8]
@@ -31,7 +34,9 @@ def signatures(frames: npt.NDArray[np.uint8]) -> Signatures:
     return F.adaptive_avg_pool2d(grey, _CELLS).round().byte().flatten(1).numpy()
 
 
-def near_duplicates(index: Signatures, queries: Signatures) -> npt.NDArray[np.int64]:
+def near_duplicates(
+    index: Signatures, queries: Signatures, advance: Callable[[int], object] = lambda _: None
+) -> npt.NDArray[np.int64]:
     """For each query the first row of ``index`` that nearly equals it, or -1.
 
     Frames are sorted into buckets by the brightness of 2x4 blocks; a query looks into the buckets that its
@@ -40,6 +45,7 @@ def near_duplicates(index: Signatures, queries: Signatures) -> npt.NDArray[np.in
     Args:
         index: (N, 64) signatures.
         queries: (M, 64) signatures.
+        advance: Told after each of STEPS equal steps, for progress.
     """
     none = np.iinfo(np.int64).max
     found = np.full(len(queries), none)
@@ -49,7 +55,7 @@ def near_duplicates(index: Signatures, queries: Signatures) -> npt.NDArray[np.in
     coarse = _coarse(queries)
     # A block's mean differs by at most this when no cell differs by more than LARGEST_DIFFERENCE.
     low, high = (np.floor((coarse + side * LARGEST_DIFFERENCE) / _WIDTH) for side in (-1, 1))
-    for choice in range(2 ** len(_BLOCKS)):
+    for choice in range(STEPS):
         upper = np.array([choice >> block & 1 for block in range(len(_BLOCKS))], bool)
         rows = np.flatnonzero(((low != high) | ~upper).all(1))  # each bucket once
         wanted = _key(np.where(upper, high[rows], low[rows]))
@@ -58,6 +64,7 @@ def near_duplicates(index: Signatures, queries: Signatures) -> npt.NDArray[np.in
             close = _close(index[order[candidate]], queries[query])
             match, other = query[close], order[candidate[close]]
             np.minimum.at(found, match, other)
+        advance(1)
     found[found == none] = -1
     return found
 
