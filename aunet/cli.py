@@ -93,7 +93,8 @@ def _check(options: argparse.Namespace) -> None:
 def _pack(options: argparse.Namespace) -> None:
     from aunet.config import data_module
     from aunet.data.faults import DataError, Faults
-    from aunet.data.pack import Packing, pack
+    from aunet.data.journal import Packing
+    from aunet.data.pack import pack
     from aunet.data.store import is_store, recipe
 
     if is_store(Path(options.path)):

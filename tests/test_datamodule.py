@@ -14,7 +14,8 @@ from aunet.data.affwild2 import read_affwild2
 from aunet.data.batches import FrameDataset
 from aunet.data.datamodule import FrameDataModule, summary_counts
 from aunet.data.faults import DataError
-from aunet.data.frames import CropFiles, Crops, FrameTable
+from aunet.data.frames import FrameTable
+from aunet.data.sources import CropFiles, Crops
 from aunet.facs import AFFWILD2
 
 SIZE = 16
@@ -300,7 +301,7 @@ def test_data_are_made_once_asked_for_and_read_once(tmp_path, caplog):
 
 
 def test_workers_and_threads_by_default(monkeypatch, tmp_path):
-    """On a CPU all cores decode in the training process, which waits; beside a GPU workers of one thread each."""
+    """On a CPU all cores decode in the training process; beside a GPU workers of one thread each."""
 
     def chosen(cores, cuda, **arguments):
         monkeypatch.setattr(torch, "get_num_threads", lambda: cores)

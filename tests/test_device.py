@@ -9,10 +9,11 @@ import torch
 from layouts import write_affwild2
 
 from aunet.data.affwild2 import read_affwild2
-from aunet.data.batches import EpochBatches, FrameDataset, FrameLoader
+from aunet.data.batches import FrameDataset
 from aunet.data.datamodule import FrameDataModule
 from aunet.data.device import CudaSide, decode_frames, prefetched, to_device
 from aunet.data.faults import DataError
+from aunet.data.loader import EpochBatches, FrameLoader
 from aunet.facs import AFFWILD2
 
 SIZE = 16

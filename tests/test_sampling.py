@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aunet.data.frames import CropFiles, FrameTable
+from aunet.data.frames import FrameTable
 from aunet.data.sampling import Sampling, label_weights
+from aunet.data.sources import CropFiles
 
 
 def table_of(sizes, labels=None, seed=0):

@@ -17,7 +17,8 @@ from layouts import write_affwild2
 from aunet.data.affwild2 import read_affwild2
 from aunet.data.datamodule import FrameDataModule
 from aunet.data.faults import DataError, Faults
-from aunet.data.pack import Packing, pack
+from aunet.data.journal import Packing
+from aunet.data.pack import pack
 from aunet.data.store import VERSION, is_store, open_store, recipe, verify_store
 from aunet.facs import AFFWILD2
 
@@ -248,13 +249,13 @@ KILLED = """
 import sys
 from pathlib import Path
 from aunet.data.affwild2 import read_affwild2
-from aunet.data import pack as module
+from aunet.data import journal, pack as module
 from aunet.data.store import recipe
-module._CHUNK = 4
+journal._CHUNK = 4
 root, out, decoded = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "True"
 tables = read_affwild2(root)
 print("packing", flush=True)
-module.pack(tables, module.Packing(root, recipe(read_affwild2), 16, decoded=decoded), out, 2)
+module.pack(tables, journal.Packing(root, recipe(read_affwild2), 16, decoded=decoded), out, 2)
 """
 
 

@@ -13,17 +13,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from aunet.data.batches import (
-    Batch,
-    EpochBatches,
-    FeatureDataset,
-    FrameDataset,
-    FrameLoader,
-    channels_first,
-)
+from aunet.data.batches import Batch, FeatureDataset, FrameDataset
 from aunet.data.device import CudaSide, to_device
 from aunet.data.faults import DataError, Faults, OnBad
 from aunet.data.frames import FrameTable
+from aunet.data.loader import EpochBatches, FrameLoader, channels_first
 from aunet.data.sampling import Sampling
 from aunet.data.store import is_store, open_store, recipe
 from aunet.facs import CROP_SIZE

@@ -105,7 +105,7 @@ def read_disfa(
     tables = join_fold(videos, files, folders, split_of, columns, frame_offset, False, found)
     if faults is None:
         found.refuse()
-    require_frames(tables, root)
+    require_frames(tables, root, found)
     return tables
 
 

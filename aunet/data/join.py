@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from aunet.data.annotations import VideoLabels
 from aunet.data.faults import Faults
-from aunet.data.frames import CropFiles, Crops, FrameTable, list_crops
+from aunet.data.frames import FrameTable
+from aunet.data.sources import CropFiles, Crops, list_crops
 
 _NO_CROPS = np.empty(0, np.int64)
 
@@ -46,7 +47,7 @@ def join_crops(
         frames = video.frames + offset
         spare = numbers[~np.isin(numbers, frames)]
         if folder and len(spare):
-            first = f"{len(spare)}, the first {named.path(int(spare[0])).name}" if named else ""
+            first = f"{len(spare)}, the first {named.file(int(spare[0]))}" if named else ""
             faults.add("crop-without-label", folder, first, count=len(spare))
         if folder and len(numbers) and (missing := int(numbers[-1] - numbers[0]) + 1 - len(numbers)):
             before = int(numbers[np.flatnonzero(np.diff(numbers) > 1)[0]])

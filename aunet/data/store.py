@@ -11,12 +11,11 @@ Pictures are read by ``pread``: no descriptor position that processes would shar
 which was cut off turns into a dead process, and what was read is not counted as this process' memory.
 """
 
-import hashlib
 import inspect
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ import numpy.typing as npt
 
 from aunet.data.faults import DataError, Faults, PictureError
 from aunet.data.frames import FrameTable
+from aunet.data.staleness import changed_source, file_digest
 from aunet.facs import au_column
 
 VERSION = 1
@@ -33,8 +33,11 @@ _VERIFIED_AT_ONCE = 256
 INDEX = ("start", "length", "crc32", "labels", "video", "frame")
 """The files of the index, each ``<name>.npy``."""
 
-_PLACES = ("root", "crops", "annotations", "pictures", "file", "aus", "faults")
-"""Options of readers that say where things are, or that a store records elsewhere."""
+_PLACES = {"root", "crops", "annotations", "pictures", "file"}
+"""Options of readers that say where things are: a store may be opened without them."""
+
+_ELSEWHERE = {"aus", "faults"}
+"""Options that a store records elsewhere, or not at all."""
 
 
 class PackedFrames:
@@ -98,13 +101,15 @@ def recipe(read: Callable[..., Any]) -> dict[str, Any]:
     function, options = (read.func, read.keywords) if isinstance(read, partial) else (read, {})
     parameters = inspect.signature(function).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-    decisive = {key: value for key, value in {**defaults, **options}.items() if key not in _PLACES}
+    decisive = {
+        key: value for key, value in {**defaults, **options}.items() if key not in _PLACES | _ELSEWHERE
+    }
     name = f"{function.__module__}.{getattr(function, '__qualname__', function)}"
     return {"reader": name, "options": {key: _plain(decisive[key]) for key in sorted(decisive)}}
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, partial):
+    if callable(value):
         return recipe(value)
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items() if key not in _PLACES}
@@ -201,51 +206,6 @@ def _difference(packed: dict[str, Any], asked: dict[str, Any]) -> str:
     return ", ".join(
         f"with data.read.{key}={before.get(key)}, the configuration says {after.get(key)}" for key in changed
     )
-
-
-def source_record(files: Iterable[Path], folders: Iterable[Path], root: Path) -> dict[str, Any]:
-    """What a store remembers of its sources.
-
-    Args:
-        files: Annotation files, and some of the pictures: their hashes are kept.
-        folders: Folders of pictures: the time when a picture was last added or removed is kept.
-        root: Folder of the data set; what lies in it is named relative to it.
-    """
-
-    def name(path: Path) -> str:
-        return str(path.relative_to(root) if path.is_relative_to(root) else path.resolve())
-
-    return {
-        "root": str(root.resolve()),
-        "files": {name(file): file_digest(file) for file in sorted(files)},
-        "folders": {name(folder): folder.stat().st_mtime_ns for folder in sorted(folders)},
-    }
-
-
-def changed_source(record: dict[str, Any]) -> str | None:
-    """Which source is no longer what was packed, in words; None if all are, or are not on this machine."""
-    root = Path(record["source"]["root"])
-    if root.is_file():
-        root = root.parent
-    if not root.exists():
-        return None
-    for name, digest in record["source"]["files"].items():
-        file = root / name
-        if not file.is_file():
-            return f"{file} is gone"
-        if file_digest(file) != digest:
-            return f"{file} has changed since"
-    for name, changed in record["source"]["folders"].items():
-        folder = root / name
-        if not folder.is_dir() or folder.stat().st_mtime_ns != changed:
-            return f"pictures were added to or removed from {folder} since"
-    return None
-
-
-def file_digest(file: Path) -> str:
-    """SHA-256 of a file."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def verify_store(folder: Path, faults: Faults, advance: Callable[[int], object]) -> None:

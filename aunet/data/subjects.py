@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from aunet.data.annotations import VideoLabels
 from aunet.data.faults import DataError, Faults
-from aunet.data.frames import FrameTable, list_crops
+from aunet.data.frames import FrameTable
 from aunet.data.join import join_crops
+from aunet.data.sources import list_crops
 
 _PICTURE = re.compile(r"\d{1,9}\.(?:jpe?g|png|bmp)", re.IGNORECASE)
 _DEPTH = 3
@@ -219,10 +220,11 @@ def known_subjects(
     return sorted(found.keys() & split_of.keys())
 
 
-def require_frames(tables: Mapping[str, FrameTable], root: Path) -> None:
-    """Raises DataError if a split has no usable frame."""
+def require_frames(tables: Mapping[str, FrameTable], root: Path, faults: Faults) -> None:
+    """Raises DataError if a split has no usable frame: the first error, which says why, if there is one."""
     for split, table in tables.items():
         if not len(table):
+            faults.refuse()
             left_out = ", ".join(f"{n} {why}" for why, n in table.dropped.items() if n)
             raise DataError(
                 f"the {split} split of {root} has no usable frame ({left_out or 'nothing was found'})"

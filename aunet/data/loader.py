@@ -1,0 +1,131 @@
+"""Streams batches: their order, worker processes, the way to the device, and where an epoch goes on."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from aunet.data.batches import Batch, FeatureDataset, FrameDataset, Rows
+from aunet.data.device import Move, Side, prefetched
+from aunet.data.faults import DataError
+
+
+class EpochBatches(Sampler[Rows]):
+    """Batches of rows in an order that the epoch fixes, each an array: no list of millions of numbers.
+
+    Args:
+        order: Rows of all processes in the order of an epoch.
+        size: Rows in an epoch, of all processes.
+        batch_size: Rows in a batch of one process.
+        drop_last: Leave out a last batch that is not full.
+        rank: Number of this process among those that share the epoch; it takes every world_size-th row.
+        world_size: Number of these processes.
+    """
+
+    def __init__(
+        self,
+        order: Callable[[int], Rows],
+        size: int,
+        batch_size: int,
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.order = order
+        # All processes of a training epoch get equally many rows, or the last would wait for ever.
+        self.size = size // world_size if drop_last else len(range(rank, size, world_size))
+        self.batch_size = batch_size
+        self.drop_last = drop_last
+        self.share = slice(rank, None, world_size)
+        self.epoch = 0
+        self.start = 0
+        self.sampler = self  # where Lightning looks for set_epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        whole, rest = divmod(self.size, self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[Rows]:
+        rows = self.order(self.epoch)[self.share][: self.size]
+        start, self.start = self.start, 0
+        for number in range(start, len(self)):
+            yield rows[number * self.batch_size : (number + 1) * self.batch_size]
+
+
+class FrameLoader(DataLoader[Batch]):
+    """Streams the batches of a dataset, on CUDA to the device and one ahead; can go on within an epoch.
+
+    Args:
+        dataset: Gives a batch for an array of rows.
+        batches: The rows of each batch.
+        workers: Processes that decode.
+        move: Brings a batch to the device while the one before it is in use, on ``side``; None leaves that
+            to the caller.
+        side: Stream of the copies; needed with ``move``.
+        on_skipped: Told the rows whose pictures could not be used, of each batch that has such.
+    """
+
+    def __init__(
+        self,
+        dataset: FrameDataset | FeatureDataset,
+        batches: EpochBatches,
+        workers: int = 0,
+        move: Move | None = None,
+        side: Side | None = None,
+        on_skipped: Callable[[list[int]], None] | None = None,
+    ) -> None:
+        super().__init__(
+            dataset,
+            batch_sampler=batches,  # type: ignore[arg-type]  # torch asks for lists; arrays serve as well
+            collate_fn=_as_is,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+        self.batches = batches
+        self.move = move
+        self.side = side
+        self.on_skipped = on_skipped
+        self._given = 0
+
+    # torch declares its own private iterator class here; a generator serves every caller.
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        self._given = self.batches.start
+        loaded = self._loaded()
+        moved = prefetched(loaded, self.move, self.side) if self.move and self.side else loaded
+        for batch in moved:
+            self._given += 1
+            yield batch
+
+    def _loaded(self) -> Iterator[Batch]:
+        try:
+            for batch in super().__iter__():
+                skipped = batch.pop("skipped", None)
+                if skipped is not None and len(skipped) and self.on_skipped:
+                    self.on_skipped(skipped.tolist())
+                yield batch
+        except DataError as error:  # of a worker: torch puts its traceback before the message
+            raise DataError(str(error).rpartition(f"{DataError.__name__}: ")[2].strip()) from None
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the epoch is: Lightning keeps it in each checkpoint."""
+        return {"given": self._given % max(1, len(self.batches))}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Lets the next epoch begin after the batches that were given before."""
+        self.batches.start = state["given"]
+
+
+def channels_first(frames: Tensor) -> Tensor:
+    """(B, H, W, 3) -> (B, 3, H, W), a view."""
+    return frames.permute(0, 3, 1, 2)
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
