@@ -1,13 +1,15 @@
 # table1: the paper's Table 1 on rendered faces. test: all tests. lint: style and types.
+# bench-data, bench-train: our data engine and training against others, tables in runs/bench.
 # Each makes .venv when it is missing, with uv where it is installed and with venv and pip otherwise.
 # More options for table1 in ARGS: make table1 ARGS="data=affwild2 data.root=/data/Aff-Wild2".
 
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
+BENCH_INSTALLED := $(VENV)/.installed-bench
 ARGS ?=
 
-.PHONY: table1 test lint
+.PHONY: table1 test lint bench-data bench-train
 
 table1: $(INSTALLED)
 	$(VENV)/bin/python experiments/reproduce_table1.py $(ARGS)
@@ -20,6 +22,12 @@ lint: $(INSTALLED)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+bench-data: $(BENCH_INSTALLED)
+	$(VENV)/bin/python experiments/benchmarks/data.py $(ARGS)
+
+bench-train: $(BENCH_INSTALLED)
+	$(VENV)/bin/python experiments/benchmarks/training.py $(ARGS)
+
 # Written last: an installation that was interrupted has none and starts afresh.
 $(INSTALLED): pyproject.toml
 	@if command -v uv >/dev/null; then \
@@ -28,5 +36,14 @@ $(INSTALLED): pyproject.toml
 	else \
 	  set -x; [ -e $@ ] || $(PYTHON) -m venv --clear $(VENV); \
 	  $(VENV)/bin/python -m pip install --quiet -e '.[dev]'; \
+	fi
+	@touch $@
+
+# On top, for the benchmarks only: the libraries that they compare with.
+$(BENCH_INSTALLED): $(INSTALLED)
+	@if command -v uv >/dev/null; then \
+	  set -x; uv pip install --python $(VENV)/bin/python -e '.[dev,bench]'; \
+	else \
+	  set -x; $(VENV)/bin/python -m pip install --quiet -e '.[dev,bench]'; \
 	fi
 	@touch $@

@@ -51,7 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table = commands.add_parser("table", help="print and write the table of a sweep")
     table.add_argument("runs", help="folder of the sweep, for instance runs/table1")
     table.set_defaults(call=_table)
-    options = parser.parse_args(given)
+    options, rest = parser.parse_known_args(given)
+    # argparse takes positional arguments in one piece only; overrides may stand between options.
+    if any(word.startswith("-") or "=" not in word for word in rest) or (rest and "overrides" not in options):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides += rest
     try:
         options.call(options)
     except (ValueError, OSError, RuntimeError) as error:

@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,6 +155,19 @@ def write_affwild2(
         (root / "batch1").mkdir(exist_ok=True)
         (root / "batch1" / "1-30-1280x720.mp4").write_bytes(b"\0")
         (root / "Action_Unit_Detection_Challenge_test_set_release.txt").write_text("9-15-1920x1080\n")
+    return root
+
+
+def as_lists(root: Path, annotations: str, folder: str = "lists") -> Path:
+    """Puts a data set's annotations into one file for each split, as later editions do; returns the root."""
+    (root / folder).mkdir()
+    for split, name in (("Train_Set", "train_set.txt"), ("Validation_Set", "val_set.txt")):
+        lines = []
+        for file in sorted((root / annotations / split).glob("*.txt")):
+            header, *rows = file.read_text().splitlines()
+            lines += [f"{file.stem}/{number:05d}.jpg,{row}" for number, row in enumerate(rows, start=1)]
+        (root / folder / name).write_text("\n".join([f"image_location,{header}", *lines]) + "\n")
+    shutil.rmtree(root / annotations.split("/")[0])
     return root
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from layouts import write_affwild2
+from layouts import as_lists, write_affwild2
 from PIL import Image
 
 from aunet.cli import main
@@ -40,20 +40,8 @@ def clean(tmp_path_factory):
     for layout in ("folders", "lists"):
         root = roots[layout] = write_affwild2(tmp_path_factory.mktemp(layout), size=SIZE, decoys=False)
         if layout == "lists":
-            as_lists(root)
+            as_lists(root, ANNOTATIONS)
     return roots
-
-
-def as_lists(root):
-    """Puts the annotations of each split into one file, as the later editions do."""
-    for split, name in zip(("Train_Set", "Validation_Set"), LISTS, strict=True):
-        lines = []
-        for file in sorted((root / ANNOTATIONS / split).glob("*.txt")):
-            header, *rows = file.read_text().splitlines()
-            lines += [f"{file.stem}/{number:05d}.jpg,{row}" for number, row in enumerate(rows, start=1)]
-        (root / name).parent.mkdir(exist_ok=True)
-        (root / name).write_text("\n".join([f"image_location,{header}", *lines]) + "\n")
-    shutil.rmtree(root / ANNOTATIONS.split("/")[0])
 
 
 def edit(number, change, name=TRAIN):

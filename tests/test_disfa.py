@@ -101,7 +101,7 @@ def test_numbering_is_checked(first, offset, tmp_path):
     with pytest.raises(DataError, match=rf"{TRAINED} has pictures .*data.read.frame_offset={offset}\b"):
         read_disfa(root)
     assert contents(read_disfa(root, frame_offset=offset)) == expected(SPLITS, first=first)
-    with pytest.raises(DataError, match="set data.read.frame_offset"):  # all subjects are at fault
+    with pytest.raises(DataError, match=r"set data\.read\.frame_offset"):  # all subjects are at fault
         faults_of(root)
 
 

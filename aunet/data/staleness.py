@@ -12,11 +12,12 @@ def source_record(files: Iterable[Path], folders: Iterable[Path], root: Path) ->
     Args:
         files: Annotation files, and some of the pictures: their hashes are kept.
         folders: Folders of pictures: the time when a picture was last added or removed is kept.
-        root: Folder of the data set; what lies in it is named relative to it.
+        root: Folder of the data set, or its manifest; what lies in the folder is named relative to it.
     """
+    base = _base(root)
 
     def name(path: Path) -> str:
-        return str(path.relative_to(root) if path.is_relative_to(root) else path.resolve())
+        return str(path.relative_to(base) if path.is_relative_to(base) else path.resolve())
 
     return {
         "root": str(root.resolve()),
@@ -27,9 +28,7 @@ def source_record(files: Iterable[Path], folders: Iterable[Path], root: Path) ->
 
 def changed_source(record: dict[str, Any]) -> str | None:
     """Which source is no longer what was packed, in words; None if all are, or are not on this machine."""
-    root = Path(record["source"]["root"])
-    if root.is_file():
-        root = root.parent
+    root = _base(Path(record["source"]["root"]))
     if not root.exists():
         return None
     for name, digest in record["source"]["files"].items():
@@ -43,6 +42,11 @@ def changed_source(record: dict[str, Any]) -> str | None:
         if not folder.is_dir() or folder.stat().st_mtime_ns != changed:
             return f"pictures were added to or removed from {folder} since"
     return None
+
+
+def _base(root: Path) -> Path:
+    """A data set's folder; that of its manifest, if it is one."""
+    return root.parent if root.is_file() else root
 
 
 def file_digest(file: Path) -> str:
