@@ -11,12 +11,13 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
-from layouts import SPELLINGS, write_affwild2
+from layouts import SPELLINGS, disfa_intensities, write_affwild2, write_disfa
 from omegaconf import OmegaConf
 from sklearn.metrics import f1_score
 
-from aunet import runs
+from aunet import config, runs
 from aunet.data.faults import DataError
+from aunet.data.folds import DISFA_PARTS, fold_splits
 from aunet.train import CONF, load, train
 from aunet.weights import WeightsError
 
@@ -229,6 +230,35 @@ def test_runs_from_files_and_from_a_store_are_the_same_run(compose, affwild2, tm
     from_store = compose(*row, f"data.root={tmp_path / 'store'}", "sweep=again")
     assert train(from_store)["val/f1"] == metrics["val/f1"]
     assert_equal_runs(compose(*row), from_store)
+
+
+def test_a_test_fold_is_measured_but_chooses_nothing(tmp_path):
+    """The best epoch is that of the validation subjects, whatever the test fold says."""
+    splits = fold_splits(DISFA_PARTS, 2)
+    few = [s for name in ("train", "val", "test") for s in sorted(s for s in splits if splits[s] == name)[:2]]
+    root = write_disfa(tmp_path / "disfa", disfa_intensities(frames=6, subjects=few), size=112)
+    cfg = config.compose(
+        [
+            *("data=disfa", f"data.root={root}", f"runs={tmp_path}", "data.read.fold=2", "logger=none"),
+            *("progress=false", "host.threads=1", "host.keep_large_blocks=false", "batch_size=4", "epochs=2"),
+            "backbone.filters=[4,4,4,4,4,4]",
+        ]
+    )
+    OmegaConf.update(cfg, "out_dir", str(tmp_path / "run"))
+    metrics = train(cfg)
+    with (
+        np.load(tmp_path / "run" / "predictions.npz") as val,
+        np.load(tmp_path / "run" / "predictions_test.npz") as test,
+    ):
+        assert set(val["video"]) == {s for s in few if splits[s] == "val"}
+        assert set(test["video"]) == {s for s in few if splits[s] == "test"}
+        expected = [
+            f1_score(test["labels"][:, i], test["logits"][:, i] >= 0, zero_division=0) for i in range(8)
+        ]
+    assert metrics["test/f1"] == pytest.approx(np.mean(expected), abs=1e-6)
+    assert [metrics[f"test/f1/AU{au}"] for au in cfg.data.aus] == pytest.approx(expected, abs=1e-6)
+    history = (tmp_path / "run" / "history.csv").read_text()
+    assert "test" not in history
 
 
 def test_checkpoint_that_was_cut_off_is_not_gone_on_from(compose, caplog):
