@@ -15,8 +15,9 @@ PACKAGE = ROOT / "aunet"
 LAYERS: tuple[set[str], ...] = (
     {"facs", "processes", "progress"},
     {"metrics", "statistics", "losses", "schedules", "attention", "weights", "augmentation", "data.faults"},
-    {"backbones", "data.sources", "data.annotations", "data.pictures", "data.duplicates", "data.device"},
-    {"data.frames", "data.staleness"},
+    {"backbones", "data.annotations", "data.pictures", "data.duplicates", "data.device"},
+    {"data.sources", "data.staleness"},
+    {"data.frames"},
     {"network", "data.layout", "data.join", "data.folds", "data.store", "data.sampling", "data.rendered"},
     {"data.subjects", "data.manifest_files"},
     {"data.manifest_rows"},

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from aunet.data.faults import DataError, OnBad, PictureError
 from aunet.data.frames import FrameTable
-from aunet.data.pictures import decode_into, picture_format
+from aunet.data.pictures import picture_format
 from aunet.facs import CROP_SIZE
 
 log = logging.getLogger(__name__)
@@ -89,17 +89,12 @@ class FrameDataset(Dataset[Batch]):
 
     def _pixels(self, chosen: Rows) -> tuple[Batch, dict[int, PictureError]]:
         frames = np.empty((len(chosen), *self.shape), np.uint8)
-        source, errors = self.table.source, {}
+        source, errors, indices = self.table.source, {}, chosen.tolist()
 
         def fill(part: range) -> None:
             for row in part:
-                index = int(chosen[row])
                 try:
-                    data = source.read(index)
-                    if source.raw is None:
-                        decode_into(data, frames[row], source.name(index), self.resize)
-                    else:
-                        frames[row] = np.frombuffer(data, np.uint8).reshape(source.raw)
+                    source.fill(indices[row], frames[row], self.resize)
                 except PictureError as error:
                     errors[row] = error
 

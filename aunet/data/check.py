@@ -16,7 +16,7 @@ import numpy.typing as npt
 from aunet.data.duplicates import STEPS, near_duplicates, signatures
 from aunet.data.faults import KINDS, DataError, Faults, PictureError
 from aunet.data.frames import FrameTable
-from aunet.data.pictures import decode_into, picture_format
+from aunet.data.pictures import decode_into, is_grey, picture_format
 from aunet.data.store import is_store, open_store, verify_store
 from aunet.facs import au_column
 from aunet.processes import usable_cores
@@ -197,13 +197,15 @@ def _look(
     table: FrameTable, row: int, out: npt.NDArray[np.uint8], resize: bool
 ) -> list[tuple[int, str, str]]:
     """What is wrong with one picture: (row, kind, detail); decodes it into ``out``."""
+    source = table.source
+    if source.raw is not None:
+        source.fill(row, out, resize)
+        return []
     found = []
     try:
-        name, data = table.source.name(row), table.source.read(row)
-        if table.source.raw is not None:
-            out[...] = np.frombuffer(data, np.uint8).reshape(out.shape)
-            return []
-        if decode_into(data, out, name, resize):
+        name, data = source.name(row), source.read(row)
+        decode_into(data, out, lambda: name, resize)
+        if is_grey(data):
             found.append((row, "grey", ""))
         promised, is_in_fact = _SUFFIXES.get(Path(name).suffix.lower()), picture_format(data)
         if promised and promised != is_in_fact:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def _read_chunk(table: FrameTable, rows: range, packing: Packing) -> Entries:
     for row in rows:
         try:
             data = table.source.read(row)
-            decode_into(data, pixels, table.source.name(row), packing.resize)
+            decode_into(data, pixels, partial(table.source.name, row), packing.resize)
         except PictureError as error:
             if packing.on_bad != "skip":
                 return entries, error

@@ -43,6 +43,11 @@ class Joined:
         source, row = self._locate(index)
         return source.read(row)
 
+    def fill(self, index: int, out: npt.NDArray[np.uint8], resize: bool) -> None:
+        """The frame's pixels into (H, W, 3) ``out``; raises PictureError."""
+        source, row = self._locate(index)
+        source.fill(row, out, resize)
+
     def _locate(self, index: int) -> tuple[FrameSource, int]:
         part = int(np.searchsorted(self.bounds, index, side="right")) - 1
         return self.sources[part], int(index - self.bounds[part])

@@ -1,6 +1,8 @@
 """Decodes pictures into uint8 arrays that are there already: JPEG by libjpeg-turbo, PNG and BMP by Pillow."""
 
+import contextlib
 import io
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,7 @@ from PIL import Image
 from aunet.data.faults import PictureError
 
 _JPEG = b"\xff\xd8"
+_PRINT = ("CMYK", "YCCK")
 _FORMATS = {b"\x89PNG": "PNG", b"BM": "BMP"}
 _LARGEST = 1 << 26
 """Pixels of the largest picture that is decoded: what claims to be larger is damaged, or an attack."""
@@ -22,53 +25,66 @@ def picture_format(data: bytes) -> str | None:
     return next((name for magic, name in _FORMATS.items() if data.startswith(magic)), None)
 
 
-def decode_into(data: bytes, out: npt.NDArray[np.uint8], place: str, resize: bool = False) -> bool:
+def is_grey(data: bytes) -> bool:
+    """Whether a picture that can be decoded has no colours."""
+    if picture_format(data) == "JPEG":
+        return bool(simplejpeg.decode_jpeg_header(data)[2] == "Gray")
+    with Image.open(io.BytesIO(data)) as image:
+        return image.mode != "RGB"
+
+
+def decode_into(
+    data: bytes, out: npt.NDArray[np.uint8], place: Callable[[], str], resize: bool = False
+) -> None:
     """Decodes a picture into ``out``, RGB.
 
     Args:
         data: A JPEG, PNG or BMP file.
-        out: (H, W, 3) uint8.
-        place: How messages name the picture.
+        out: (H, W, 3) uint8, contiguous.
+        place: Gives the picture's name for messages; not called for a good one.
         resize: Resample a picture of another size (bilinear, antialiased) instead of refusing it.
-
-    Returns:
-        Whether the picture is grey.
 
     Raises:
         PictureError: It is damaged, not 8-bit RGB or grey, or of another size.
     """
+    with contextlib.suppress(ValueError):
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        if (height, width) == out.shape[:2] and colours not in _PRINT:
+            # Written into the batch itself: no array per frame.
+            simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=out)
+            return
+    _decode_with_care(data, out, place(), resize)
+
+
+def _decode_with_care(data: bytes, out: npt.NDArray[np.uint8], place: str, resize: bool) -> None:
+    """Decodes what is no JPEG of the right size, or says what it is."""
     if not data:
         raise PictureError(place, "empty-picture", "the file is empty")
     kind = picture_format(data)
     if kind is None:
         raise PictureError(place, "not-a-picture", "not a readable JPEG, PNG or BMP")
     if kind != "JPEG":
-        return _decode_with_pillow(data, kind, out, place, resize)
+        _decode_with_pillow(data, kind, out, place, resize)
+        return
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if colours in ("CMYK", "YCCK"):
+        if colours in _PRINT:
             raise PictureError(place, "colour-mode", f"its colours are {colours}")
-        if (height, width) == out.shape[:2]:
-            # Written into the batch itself: no array per frame.
-            simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=out)
-        else:
-            _check_size(width, height, out, place, resize)
-            _resample(Image.fromarray(simplejpeg.decode_jpeg(data, colorspace="RGB")), out)
+        _check_size(width, height, out, place, resize)
+        _resample(Image.fromarray(simplejpeg.decode_jpeg(data, colorspace="RGB")), out)
     except PictureError:
         raise
     except ValueError as error:
         raise PictureError(place, "damaged-picture", f"not a readable JPEG ({error})") from None
-    return bool(colours == "Gray")
 
 
-def _decode_with_pillow(data: bytes, kind: str, out: npt.NDArray[np.uint8], place: str, resize: bool) -> bool:
+def _decode_with_pillow(data: bytes, kind: str, out: npt.NDArray[np.uint8], place: str, resize: bool) -> None:
     try:
         with Image.open(io.BytesIO(data), formats=(kind,)) as image:
             if image.mode not in ("RGB", "L", "1"):
                 raise PictureError(place, "colour-mode", f"its colours are {image.mode}")
             _check_size(*image.size, out, place, resize)
             _resample(image.convert("RGB"), out)
-            return image.mode != "RGB"
     except PictureError:
         raise
     # Pillow's decoders raise OSError, SyntaxError, ValueError and others for damaged files.

@@ -2,8 +2,10 @@
 
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aunet.data.faults import DataError, Faults, PictureError
+from aunet.data.pictures import decode_into
 
 _NUMBERED = re.compile(r"(\d{1,9})(\.(?:jpe?g|png|bmp))", re.IGNORECASE)
 
@@ -27,6 +30,9 @@ class FrameSource(Protocol):
 
     def read(self, index: int) -> bytes:
         """One frame's bytes; raises PictureError."""
+
+    def fill(self, index: int, out: npt.NDArray[np.uint8], resize: bool) -> None:
+        """One frame's pixels into (H, W, 3) ``out``, see ``decode_into``; raises PictureError."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +83,30 @@ def list_crops(folder: Path, faults: Faults) -> tuple[Crops, npt.NDArray[np.int6
     return crops, np.array(sorted(numbers), np.int64)
 
 
-class CropFiles:
-    """Pictures in one folder for each video, named by frame number."""
+class Files(ABC):
+    """Pictures that are files of their own."""
 
     raw: tuple[int, int, int] | None = None
+
+    @abstractmethod
+    def path(self, index: int) -> Path:
+        """File of one frame."""
+
+    def name(self, index: int) -> str:
+        """File of one frame."""
+        return str(self.path(index))
+
+    def read(self, index: int) -> bytes:
+        """Content of one frame's file; raises PictureError."""
+        return read_picture(self.path(index))
+
+    def fill(self, index: int, out: npt.NDArray[np.uint8], resize: bool) -> None:
+        """One frame's pixels into (H, W, 3) ``out``; raises PictureError."""
+        decode_into(self.read(index), out, partial(self.name, index), resize)
+
+
+class CropFiles(Files):
+    """Pictures in one folder for each video, named by frame number."""
 
     def __init__(
         self, crops: Sequence[Crops], video: npt.NDArray[np.int32], frame: npt.NDArray[np.int32]
@@ -93,19 +119,9 @@ class CropFiles:
         """File of one frame."""
         return self.crops[int(self.video[index])].path(int(self.frame[index]))
 
-    def name(self, index: int) -> str:
-        """File of one frame."""
-        return str(self.path(index))
 
-    def read(self, index: int) -> bytes:
-        """Content of one frame's file; raises PictureError."""
-        return read_picture(self.path(index))
-
-
-class ListedFiles:
+class ListedFiles(Files):
     """Pictures at paths that a list gives, kept as one text, since 2.6 million strings would cost 250 MB."""
-
-    raw: tuple[int, int, int] | None = None
 
     def __init__(self, root: Path, names: Sequence[str]) -> None:
         encoded = [os.fsencode(name) for name in names]
@@ -116,14 +132,6 @@ class ListedFiles:
     def path(self, index: int) -> Path:
         """File of one frame."""
         return self.root / os.fsdecode(self._text[self._ends[index] : self._ends[index + 1]])
-
-    def name(self, index: int) -> str:
-        """File of one frame."""
-        return str(self.path(index))
-
-    def read(self, index: int) -> bytes:
-        """Content of one frame's file; raises PictureError."""
-        return read_picture(self.path(index))
 
 
 class Selected:
@@ -141,6 +149,10 @@ class Selected:
     def read(self, index: int) -> bytes:
         """The frame's bytes; raises PictureError."""
         return self.source.read(int(self.rows[index]))
+
+    def fill(self, index: int, out: npt.NDArray[np.uint8], resize: bool) -> None:
+        """The frame's pixels into (H, W, 3) ``out``; raises PictureError."""
+        self.source.fill(int(self.rows[index]), out, resize)
 
 
 def read_picture(path: Path) -> bytes:

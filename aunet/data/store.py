@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from aunet.data.faults import DataError, Faults, PictureError
 from aunet.data.frames import FrameTable
+from aunet.data.pictures import decode_into
 from aunet.data.staleness import changed_source, file_digest
 from aunet.facs import au_column
 
@@ -80,15 +81,35 @@ class PackedFrames:
     def read(self, index: int) -> bytes:
         """One frame's bytes; raises PictureError."""
         try:
-            if self._descriptor is None:
-                self._descriptor = os.open(self.folder / "frames.bin", os.O_RDONLY)
-            length = int(self.length[index])
-            data = os.pread(self._descriptor, length, int(self.start[index]))
+            data = os.pread(self._open(), int(self.length[index]), int(self.start[index]))
         except OSError as error:
-            raise PictureError(self.name(index), "store-file", f"cannot be read ({error.strerror})") from None
-        if len(data) != length:
-            raise PictureError(self.name(index), "store-file", "frames.bin ends before this frame")
+            raise self._unreadable(index, error) from None
+        if len(data) != self.length[index]:
+            raise self._cut_off(index)
         return data
+
+    def fill(self, index: int, out: npt.NDArray[np.uint8], resize: bool) -> None:
+        """One frame's pixels into (H, W, 3) ``out``; raises PictureError."""
+        if self.raw is None:
+            decode_into(self.read(index), out, partial(self.name, index), resize)
+            return
+        try:
+            done = os.preadv(self._open(), [out.data], int(self.start[index]))
+        except OSError as error:
+            raise self._unreadable(index, error) from None
+        if done != out.nbytes:
+            raise self._cut_off(index)
+
+    def _open(self) -> int:
+        if self._descriptor is None:
+            self._descriptor = os.open(self.folder / "frames.bin", os.O_RDONLY)
+        return self._descriptor
+
+    def _unreadable(self, index: int, error: OSError) -> PictureError:
+        return PictureError(self.name(index), "store-file", f"cannot be read ({error.strerror})")
+
+    def _cut_off(self, index: int) -> PictureError:
+        return PictureError(self.name(index), "store-file", "frames.bin ends before this frame")
 
 
 def is_store(path: Path) -> bool:
@@ -162,7 +183,8 @@ def open_store(
             raise DataError(f"{file}: {found} where the store says {size} bytes; pack it again")
     if not allow_stale and (changed := changed_source(record)):
         raise DataError(f"{folder} is stale: {changed}; pack it again")
-    index = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in INDEX}
+    # As plain arrays over the maps: np.memmap takes a microsecond for each number that is read.
+    index = {name: np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in INDEX}
     columns = None if wanted == packed else [packed.index(au) for au in wanted]
     raw = record["raw"] and (int(record["raw"][0]), int(record["raw"][1]), 3)
     tables: dict[str, FrameTable] = {}
