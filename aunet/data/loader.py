@@ -1,6 +1,7 @@
 """Streams batches: their order, worker processes, the way to the device, and where an epoch goes on."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -104,8 +105,11 @@ class FrameLoader(DataLoader[Batch]):
             yield batch
 
     def _loaded(self) -> Iterator[Batch]:
+        batches: Iterator[Batch] = super().__iter__()
+        if not self.num_workers:
+            batches = ahead(batches)
         try:
-            for batch in super().__iter__():
+            for batch in batches:
                 skipped = batch.pop("skipped", None)
                 if skipped is not None and len(skipped) and self.on_skipped:
                     self.on_skipped(skipped.tolist())
@@ -120,6 +124,15 @@ class FrameLoader(DataLoader[Batch]):
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Lets the next epoch begin after the batches that were given before."""
         self.batches.start = state["given"]
+
+
+def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches, each made in a thread while the one before is in use: nobody waits for a disk."""
+    with ThreadPoolExecutor(1, "ahead") as pool:
+        following = pool.submit(next, batches, None)
+        while (batch := following.result()) is not None:
+            following = pool.submit(next, batches, None)
+            yield batch
 
 
 def channels_first(frames: Tensor) -> Tensor:

@@ -43,6 +43,10 @@ def paired(over: Sequence[float], under: Sequence[float]) -> Ratio:
     return Ratio(median(ratios), min(ratios), max(ratios))
 
 
+STOCK = {"GOMP_SPINCOUNT": "300000"}
+"""OpenMP's own default, which importing aunet would change."""
+
+
 class Contestant:
     """A process that measures when it is asked; the other side of ``serve``.
 
@@ -62,6 +66,7 @@ class Contestant:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
+                env=os.environ | (STOCK if "stock" in arguments else {}),
             )
 
     def ask(self, **question: Any) -> Answer:
