@@ -138,6 +138,21 @@ def test_files_decoded_by_torchvision_equal_those_of_the_host(table):
     assert torch.equal(there["labels"], host["labels"])
 
 
+@pytest.mark.parametrize("encoded", [False, True])
+def test_bad_pictures_are_skipped_and_a_batch_of_nothing_else_is_an_error(encoded, tmp_path):
+    table = read_affwild2(write_affwild2(tmp_path, size=SIZE))["train"]
+    table.source.path(2).write_bytes(b"")
+    with pytest.raises(DataError, match=r"00003\.jpg"):
+        FrameDataset(table, SIZE, encoded=encoded).__getitems__([1, 2, 3])
+    dataset = FrameDataset(table, SIZE, on_bad="skip", encoded=encoded)
+    batch = to_device(dataset.__getitems__([1, 2, 3]), CPU, SIZE)
+    assert batch["skipped"].tolist() == [2]
+    assert batch["labels"].tolist() == [table.labels[1].tolist(), [-1] * 12, table.labels[3].tolist()]
+    assert torch.equal(batch["frames"][1], batch["frames"][0])
+    with pytest.raises(DataError, match=r"00003\.jpg"):
+        dataset.__getitems__([2])
+
+
 def test_pictures_that_the_device_cannot_decode_are_said_so():
     files = [b"\xff\xd8 no picture", b"\xff\xd8 none"]
     encoded = torch.frombuffer(bytearray(b"".join(files)), dtype=torch.uint8)

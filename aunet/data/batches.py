@@ -117,7 +117,9 @@ class FrameDataset(Dataset[Batch]):
                     errors[row] = error
 
         self._share_out(len(chosen), fill)
-        good = next((file for row, file in enumerate(files) if row not in errors), b"")
+        if len(errors) == len(files):
+            return {}, errors
+        good = next(file for row, file in enumerate(files) if row not in errors)
         files = [good if row in errors else file for row, file in enumerate(files)]
         encoded = torch.frombuffer(bytearray(b"".join(files)), dtype=torch.uint8)
         return {"encoded": encoded, "ends": torch.tensor([0, *map(len, files)]).cumsum(0)}, errors

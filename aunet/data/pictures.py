@@ -1,6 +1,5 @@
 """Decodes pictures into uint8 arrays that are there already: JPEG by libjpeg-turbo, PNG and BMP by Pillow."""
 
-import contextlib
 import io
 from collections.abc import Callable
 
@@ -47,13 +46,21 @@ def decode_into(
     Raises:
         PictureError: It is damaged, not 8-bit RGB or grey, or of another size.
     """
-    with contextlib.suppress(ValueError):
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if (height, width) == out.shape[:2] and colours not in _PRINT:
-            # Written into the batch itself: no array per frame.
-            simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=out)
-            return
-    _decode_with_care(data, out, place(), resize)
+    try:
+        done = _decode_plain_jpeg(data, out)
+    except ValueError:
+        done = False
+    if not done:
+        _decode_with_care(data, out, place(), resize)
+
+
+def _decode_plain_jpeg(data: bytes, out: npt.NDArray[np.uint8]) -> bool:
+    """Decodes a JPEG of the right size, written into the batch itself; whether it is one."""
+    height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    if (height, width) != out.shape[:2] or colours in _PRINT:
+        return False
+    simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=out)
+    return True
 
 
 def _decode_with_care(data: bytes, out: npt.NDArray[np.uint8], place: str, resize: bool) -> None:
