@@ -29,7 +29,8 @@ class StepSeed(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Before a step's first random draw, which is its dropout."""
-        torch.manual_seed((self.seed * 1_000_003 + trainer.current_epoch) * 1_000_003 + batch_idx)
+        step = (self.seed * 1_000_003 + trainer.current_epoch) * 1_000_003 + batch_idx
+        torch.manual_seed(step % (1 << 63))
 
 
 class History(Callback):

@@ -60,7 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         options.call(options)
     except (ValueError, OSError, RuntimeError) as error:
-        sys.exit(f"aunet: {error}")
+        if options.call is not _check:
+            sys.exit(f"aunet: {error}")
+        print(f"aunet: {error}", file=sys.stderr)
+        sys.exit(2)  # 1, as of other commands, would say that there are only warnings
 
 
 def _add_data_arguments(command: argparse.ArgumentParser) -> None:
@@ -109,7 +112,7 @@ def _pack(options: argparse.Namespace) -> None:
     packing = Packing(
         module.root, recipe(module.read), module.image_size, module.resize, options.decoded, module.on_bad
     )
-    out = Path(options.out or f"{options.path.rstrip('/')}.packed")
+    out = Path(options.out or f"{Path(options.path).resolve()}.packed")
     packed = pack(tables, packing, out, options.threads)
     print(f"{out} {'is complete' if packed else 'was complete before'}: train on it by data.root={out}")
 

@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.errors import CompactHydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from aunet.data.datamodule import FrameDataModule
 from aunet.data.detect import detect
+from aunet.data.faults import DataError
 
 _PACKAGED = Path(__file__).parent / "conf"
 CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
@@ -31,10 +34,14 @@ def data_module(path: str | Path, name: str | None = None, overrides: Sequence[s
         overrides: As on the command line, for instance ``["data.read.crops=faces"]``.
 
     Raises:
-        DataError: There is nothing at ``path``.
+        DataError: There is nothing at ``path``, or the overrides are not understood.
     """
     place = [f"data={name or detect(Path(path))}", f"data.root={quoted(str(path))}"]
-    module: FrameDataModule = instantiate(compose([*place, *overrides]).data, _convert_="all")
+    try:
+        module: FrameDataModule = instantiate(compose([*place, *overrides]).data, _convert_="all")
+    except (CompactHydraException, OmegaConfBaseException) as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) else None
+        raise DataError(str(cause or error)) from None
     return module
 
 

@@ -15,6 +15,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -38,6 +39,9 @@ NO_EFFECT = (
 """Keys of the configuration that change no result; all others make a run another run. The data themselves are
 compared by their fingerprint; ``model``, ``weights``, ``vggface``, ``sampling`` and ``augmentation`` only
 feed or join other keys."""
+
+_PLACE_OF_PART = re.compile(r"data\.read\.parts\.[^.]+\.(root|read\.(crops|annotations|pictures|file))")
+"""Where the parts of a mixed data set lie."""
 
 _PACKAGES = (
     "torch",
@@ -196,7 +200,7 @@ def _relevant(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     flat: dict[str, str] = {}
     for key, value in config.items():
         path = f"{prefix}{key}"
-        if path in NO_EFFECT:
+        if path in NO_EFFECT or _PLACE_OF_PART.fullmatch(path):
             continue
         if isinstance(value, Mapping):
             flat |= _relevant(value, f"{path}.")

@@ -320,7 +320,7 @@ def test_every_fault_is_reported_with_file_and_line(fault, clean, tmp_path):
             skipping.setup("fit")
         return
     found = read_all(skipping)
-    changed = {"grey", "format-name", "near-duplicate", "no-positives", "shared-group"}
+    changed = {"grey", "format-name", "near-duplicate", "no-positives"}
     if kind not in changed:
         assert found.items() <= expected.items()
     if kind != "no-positives" and len(found) < len(expected):
@@ -384,10 +384,14 @@ def test_command_reports_and_says_by_its_code_how_grave_it_is(spoil, code, clean
 def test_command_without_data_says_so(tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["data", "check", str(tmp_path / "nothing")])
-    assert (
-        stopped.value.code
-        == f"aunet: {tmp_path / 'nothing'} is no folder, and no manifest (.csv, .parquet, .pq)"
-    )
+    assert stopped.value.code == 2
+    said = f"aunet: {tmp_path / 'nothing'} is no folder, and no manifest (.csv, .parquet, .pq)\n"
+    assert capsys.readouterr().err == said
+    for override in ("data.read.crop=x", "data.on_bad=maybe", "nosuchkey=1", "data.root=["):
+        with pytest.raises(SystemExit) as stopped:
+            main(["data", "check", str(tmp_path), override])
+        assert stopped.value.code == 2
+        assert capsys.readouterr().err.startswith("aunet: ")
     with pytest.raises(SystemExit) as stopped:
         main(["data", "check", str(tmp_path)])
     assert stopped.value.code == 2

@@ -182,6 +182,18 @@ def test_pictures_of_other_sizes_are_resampled_if_so_asked(size, resize, tmp_pat
     assert np.abs(batch["frames"][3].permute(1, 2, 0).numpy().astype(int) - expected).max() <= 2
 
 
+def test_a_store_beside_the_pictures_of_its_manifest_is_not_stale(tmp_path, capsys):
+    """Where `aunet data pack faces.csv` puts it: in the folder that holds the pictures, too."""
+    rows = [{"path": f"{i}.jpg", "subject": f"s{i % 4}", "AU1": i % 2, "AU12": 0} for i in range(8)]
+    write_manifest(tmp_path, rows, name="faces.csv", size=SIZE)
+    command = ["data", "pack", str(tmp_path / "faces.csv"), *MANIFEST, f"data.image_size={SIZE}"]
+    main(command)
+    module = data_module(tmp_path / "faces.csv.packed", None, [*MANIFEST, f"data.image_size={SIZE}"])
+    assert sum(map(len, module.read_tables(None).values())) == 8
+    main(command)
+    assert "was complete before" in capsys.readouterr().out.splitlines()[-1]
+
+
 def test_a_store_of_a_manifest_outlives_it_and_moves(tmp_path):
     place = WRITERS["manifest"][0](tmp_path / "set")
     main(["data", "pack", str(place), *MANIFEST, f"data.image_size={SIZE}", "--out", str(tmp_path / "store")])

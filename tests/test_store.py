@@ -1,7 +1,6 @@
 """The packed store: the frames and labels of the files, byte for byte, whatever interrupts the packing."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -158,16 +157,83 @@ def test_pack_is_done_once(root, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir() if path.name[0] != ".") == ["store"]
 
 
-def test_touched_sources_do_not_pack_again(copy, tmp_path):
+def test_touched_folders_do_not_pack_again(copy, tmp_path):
+    """Other files may come and go beside the pictures; a store may even lie among them."""
     store = packed(copy, tmp_path / "store")
     frames = (store / "frames.bin").stat().st_mtime_ns
     for folder in copy.rglob("cropped_aligned/*"):
-        os.utime(folder)
+        (folder / "notes.txt").touch()
+    assert open_store(store)
+    recorded = json.loads((store / "store.json").read_text())["times"]
+    packed(copy, store)
+    assert (store / "frames.bin").stat().st_mtime_ns == frames
+    assert json.loads((store / "store.json").read_text())["times"] != recorded
+    assert open_store(store)
+
+
+def test_pictures_that_were_replaced_by_others_are_packed_again(copy, tmp_path):
+    """As rsync does it: a new file of the same name."""
+    table = read_affwild2(copy)["train"]
+    store = packed(copy, tmp_path / "store")
+    path = table.source.path(3)
+    other = path.with_name("new")
+    other.write_bytes(table.source.path(4).read_bytes())
+    other.replace(path)
     with pytest.raises(DataError, match="stale"):
         open_store(store)
     packed(copy, store)
-    assert open_store(store)
-    assert (store / "frames.bin").stat().st_mtime_ns == frames
+    assert open_store(store)["train"].source.read(3) == path.read_bytes()
+
+
+def test_pictures_beyond_the_sample_are_compared_by_length_when_packed_again(tmp_path):
+    root = write_affwild2(tmp_path / "data", size=SIZE, frames=(60, 5))
+    table = read_affwild2(root)["train"]
+    row = next(row for row in range(len(table)) if row not in table.sampled())
+    store = packed(root, tmp_path / "store")
+    path = table.source.path(row)
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert open_store(store)  # not noticed in passing, as the README says
+    packed(root, store)
+    assert open_store(store)["train"].source.read(row) == path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["frames.bin", "labels.npy", "start.npy"])
+def test_a_damaged_store_is_packed_again(name, root, tmp_path):
+    store = packed(root, tmp_path / "store")
+    expected = files(store)
+    damage(store, name, lambda data: data[:-3])
+    packed(root, store)
+    assert files(store) == expected
+
+
+def test_a_picture_that_was_skipped_and_mended_is_packed(copy, tmp_path):
+    tables = read_affwild2(copy)
+    path = tables["train"].source.path(5)
+    good = path.read_bytes()
+    path.write_bytes(b"")
+    store = packed(copy, tmp_path / "store", on_bad="skip")
+    assert len(open_store(store)["train"]) == len(tables["train"]) - 1
+    path.write_bytes(good)
+    packed(copy, store, on_bad="skip")
+    assert open_store(store)["train"].fingerprint() == tables["train"].fingerprint()
+
+
+def test_another_folder_in_the_place_of_an_unfinished_store_stays(root, tmp_path):
+    (tmp_path / "store.partial").mkdir()
+    (tmp_path / "store.partial" / "thesis.tex").touch()
+    with pytest.raises(DataError, match=r"store\.partial is in the way"):
+        packed(root, tmp_path / "store")
+    assert (tmp_path / "store.partial" / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_a_record_that_is_none_is_named(content, root, tmp_path):
+    store = packed(root, tmp_path / "store")
+    (store / "store.json").write_text(content)
+    with pytest.raises(DataError, match="store"):
+        packed(root, store)
+    with pytest.raises(DataError, match="store"):
+        open_store(store)
 
 
 def test_other_things_are_not_replaced(root, copy, tmp_path):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from aunet.data.annotations import read_image_list, read_video_labels
 from aunet.data.faults import DataError, Faults
-from aunet.data.frames import FrameTable, find_shared_groups
+from aunet.data.frames import FrameTable, without_shared_groups
 from aunet.data.join import join_crops
 from aunet.data.layout import annotation_files, find_annotations, find_crops
 from aunet.facs import AFFWILD2
@@ -97,7 +97,7 @@ def read_affwild2(
             for video in videos
             if len(video.lines)
         }
-        find_shared_groups(tables, found, where)
+        tables = without_shared_groups(tables, found, where)
     if faults is None:
         found.refuse()
     return tables

@@ -209,11 +209,13 @@ def read_image_list(file: Path, aus: Sequence[int], faults: Faults) -> list[Vide
         return []
     rows: dict[str, dict[int, tuple[int, list[int]]]] = {}
     faulty: dict[str, int] = {}
+    nameless = 0
     for number, line in enumerate(lines[1:], start=2):
         cells = [cell.strip() for cell in line.split(",")]
         match = LISTED_FRAME.fullmatch(cells[0])
         if not match or match[1] in (".", ".."):
             faults.add("bad-name", file, f"{cells[0][:60]!r} is not <video>/<number>.jpg", line=number)
+            nameless += 1
             continue
         video, frame = match[1], int(match[2])
         values = [_LABELS.get(cells[i]) if i < len(cells) else None for i in order]
@@ -232,6 +234,7 @@ def read_image_list(file: Path, aus: Sequence[int], faults: Faults) -> list[Vide
             continue
         faults.add(kind, file, fault, line=number)
         faulty[video] = faulty.get(video, 0) + 1
+    first, lost = min(rows, default=""), sum(n for video, n in faulty.items() if video not in rows)
     return [
         VideoLabels(
             video,
@@ -239,7 +242,8 @@ def read_image_list(file: Path, aus: Sequence[int], faults: Faults) -> list[Vide
             np.array([rows[video][frame][0] for frame in sorted(rows[video])]),
             np.array(sorted(rows[video])),
             np.array([rows[video][frame][1] for frame in sorted(rows[video])], np.int8),
-            faulty.get(video, 0),
+            # Faulty rows of no video that is read are counted with the first.
+            faulty.get(video, 0) + (video == first) * (nameless + lost),
         )
         for video in sorted(rows)
     ]

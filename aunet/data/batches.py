@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from aunet.data.faults import DataError, OnBad, PictureError
 from aunet.data.frames import FrameTable
-from aunet.data.pictures import picture_format
+from aunet.data.pictures import check_jpeg
 from aunet.facs import CROP_SIZE
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class FrameDataset(Dataset[Batch]):
             (B, num_aus) int8; ``index`` (B,) rows of the table; ``skipped``, rows that could not be used.
 
         Raises:
-            DataError: A picture cannot be used; names the file. With ``on_bad="skip"`` only if all cannot.
+            DataError: A picture cannot be used, and ``on_bad`` is not "skip"; names the file.
         """
         chosen = np.asarray(indices)
         labels = self.table.labels[chosen]
@@ -110,16 +111,13 @@ class FrameDataset(Dataset[Batch]):
                 index = int(chosen[row])
                 try:
                     files[row] = source.read(index)
-                    if picture_format(files[row]) != "JPEG":
-                        reason = "is no JPEG, which data.decode=cuda asks for"
-                        raise PictureError(source.name(index), "not-a-picture", reason)
+                    check_jpeg(files[row], self.shape[:2], source.name(index))
                 except PictureError as error:
                     errors[row] = error
 
         self._share_out(len(chosen), fill)
-        if len(errors) == len(files):
-            return {}, errors
-        good = next(file for row, file in enumerate(files) if row not in errors)
+        black = simplejpeg.encode_jpeg(np.zeros(self.shape, np.uint8))
+        good = next((file for row, file in enumerate(files) if row not in errors), black)
         files = [good if row in errors else file for row, file in enumerate(files)]
         encoded = torch.frombuffer(bytearray(b"".join(files)), dtype=torch.uint8)
         return {"encoded": encoded, "ends": torch.tensor([0, *map(len, files)]).cumsum(0)}, errors
@@ -127,12 +125,12 @@ class FrameDataset(Dataset[Batch]):
     def _replace(
         self, batch: Batch, labels: npt.NDArray[np.int8], bad: list[int], first: PictureError
     ) -> None:
-        if self.on_bad != "skip" or len(bad) == len(labels):
+        if self.on_bad != "skip":
             raise DataError(str(first)) from None  # torch rebuilds errors of workers from their message alone
         labels[bad] = -1
         if "frames" in batch:
-            good = next(row for row in range(len(labels)) if row not in bad)
-            batch["frames"][bad] = batch["frames"][good].clone()
+            good = next((row for row in range(len(labels)) if row not in bad), None)
+            batch["frames"][bad] = 0 if good is None else batch["frames"][good].clone()
 
     def _share_out(self, count: int, fill: Callable[[range], None]) -> None:
         """Calls ``fill`` for parts of the batch, in threads."""

@@ -17,7 +17,8 @@ from aunet.data.duplicates import STEPS, near_duplicates, signatures
 from aunet.data.faults import KINDS, DataError, Faults, PictureError
 from aunet.data.frames import FrameTable
 from aunet.data.pictures import decode_into, is_grey, picture_format
-from aunet.data.store import is_store, open_store, verify_store
+from aunet.data.staleness import changed_source
+from aunet.data.store import is_store, open_store, read_record, verify_store
 from aunet.facs import au_column
 from aunet.processes import usable_cores
 from aunet.progress import progress
@@ -125,6 +126,8 @@ def check_data(
             if pixels:
                 with progress("checksums", sum(map(len, tables.values())), "frames") as advance:
                     verify_store(root, report.faults, advance)
+            elif changed := changed_source(read_record(root)):
+                report.faults.add("stale-store", root, changed)
         else:
             tables = read(report.faults)
     except DataError as error:
@@ -136,7 +139,10 @@ def check_data(
         for au in without:
             report.faults.add("no-positives", root, f"{au} in {split}")
     if pixels:
-        _check_pictures(tables, report.faults, image_size, resize, threads or usable_cores())
+        raw = next(iter(tables.values())).source.raw
+        _check_pictures(
+            tables, report.faults, raw[0] if raw else image_size, resize, threads or usable_cores()
+        )
     return report
 
 
@@ -182,11 +188,12 @@ def _check_pictures(
                 seen[split][rows.start : rows.stop] = signatures(frames)
                 return found
 
-            for found in pool.map(look, range(0, len(table), _CHUNK)):
+            starts = range(0, len(table), _CHUNK)
+            for start, found in zip(starts, pool.map(look, starts), strict=True):
                 for row, kind, detail in found:
                     faults.add(kind, table.source.name(row), detail)
                     good[split][row] &= KINDS[kind].severity != "error"
-                advance(_CHUNK)
+                advance(min(_CHUNK, len(table) - start))
     splits = list(tables)
     for later in range(1, len(splits)):
         for earlier in range(later):
@@ -198,11 +205,11 @@ def _look(
 ) -> list[tuple[int, str, str]]:
     """What is wrong with one picture: (row, kind, detail); decodes it into ``out``."""
     source = table.source
-    if source.raw is not None:
-        source.fill(row, out, resize)
-        return []
-    found = []
+    found: list[tuple[int, str, str]] = []
     try:
+        if source.raw is not None:
+            source.fill(row, out, resize)
+            return []
         name, data = source.name(row), source.read(row)
         decode_into(data, out, lambda: name, resize)
         if is_grey(data):

@@ -100,6 +100,7 @@ class FrameDataModule(pl.LightningDataModule):
         self.tables: dict[str, FrameTable] = {}
         self.skipped: dict[str, set[int]] = {}
         self._features: dict[str, npt.NDArray[np.float32]] = {}
+        self._fingerprint = ""
 
     def prepare_data(self) -> None:
         """Makes the data set on first use, if it can be made."""
@@ -117,6 +118,8 @@ class FrameDataModule(pl.LightningDataModule):
         self.tables = self.read_tables(Faults())
         for split, table in self.tables.items():
             log.info(table.summary(split))
+        # Of what was read: what a stride or a bad picture leaves out later is no part of it.
+        self._fingerprint = "-".join(f"{s}:{t.fingerprint()[:16]}" for s, t in sorted(self.tables.items()))
         self.tables["train"] = self.sampling.thin(self.tables["train"])
 
     def read_tables(self, faults: Faults) -> dict[str, FrameTable]:
@@ -135,7 +138,15 @@ class FrameDataModule(pl.LightningDataModule):
 
     def fingerprint(self) -> str:
         """Hash of frames and labels of all splits; equal for equal data anywhere, packed or not."""
-        return "-".join(f"{split}:{table.fingerprint()[:16]}" for split, table in sorted(self.tables.items()))
+        return self._fingerprint
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rows that were skipped so far; part of each checkpoint."""
+        return {"skipped": {split: sorted(rows) for split, rows in self.skipped.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Counts on from those of the attempt before."""
+        self.skipped = {split: set(rows) for split, rows in state_dict["skipped"].items()}
 
     def training_counts(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """(positives, known) of an epoch on average, both (num_aus,); see ``aunet.data.sampling``."""

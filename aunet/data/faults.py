@@ -28,6 +28,7 @@ class Kind:
 
 
 _RESTORE = "restore the file from its source, or remove it"
+_PACK_AGAIN = "remove the store and pack it again"
 _MEND = "mend the file, or restore it from its source"
 
 KINDS: Mapping[str, Kind] = {
@@ -94,9 +95,9 @@ KINDS: Mapping[str, Kind] = {
         "warning", "frames of one split that (nearly) equal one of another", "the splits are not independent"
     ),
     # stores
-    "store-file": Kind("error", "files of the store that are not as they were written", "pack it again"),
+    "store-file": Kind("error", "files of the store that are not as they were written", _PACK_AGAIN),
     "stale-store": Kind("error", "stores whose sources have changed", "pack it again"),
-    "checksum": Kind("error", "frames of the store whose bytes have changed", "pack it again"),
+    "checksum": Kind("error", "frames of the store whose bytes have changed", _PACK_AGAIN),
 }
 
 

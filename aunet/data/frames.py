@@ -124,24 +124,34 @@ class FrameTable:
         )
 
 
-def find_shared_groups(
+def without_shared_groups(
     tables: Mapping[str, FrameTable],
     faults: Faults,
     where: Mapping[tuple[str, str], tuple[Path, int | None]] | None = None,
-) -> None:
-    """Records each group (base video or subject) of which two splits hold frames.
+) -> dict[str, FrameTable]:
+    """The tables without frames of groups (base videos or subjects) that an earlier split holds, too.
 
     Args:
         tables: FrameTable of each split.
-        faults: Receives the groups.
+        faults: Receives the groups; what is left out here is an error that its owner refuses or skips.
         where: File and line that put a video into a split, by (split, video); the video is named if None.
     """
     owner: dict[str, str] = {}
+    kept: dict[str, FrameTable] = {}
     for split, table in tables.items():
         videos = dict(zip(table.groups, table.videos, strict=True))
-        for group in sorted(set(table.groups)):
-            first = owner.setdefault(group, split)
-            if first != split:
-                file, line = (where or {}).get((split, videos[group]), (videos[group], None))
-                said = f"{table.grouped_by} {group!r} lies in both the {first} and the {split} split"
-                faults.add("shared-group", file, said, line)
+        shared = {group for group in videos if owner.setdefault(group, split) != split}
+        for group in sorted(shared):
+            file, line = (where or {}).get((split, videos[group]), (videos[group], None))
+            said = f"{table.grouped_by} {group!r} lies in both the {owner[group]} and the {split} split"
+            faults.add("shared-group", file, said, line)
+        kept[split] = table
+        if shared:
+            good = np.array([group not in shared for group in table.groups])
+            kept[split] = table.take(np.flatnonzero(good[table.video]))
+            skipped = len(table) - len(kept[split])
+            dropped = {**table.dropped, "frames of people or videos of another split (skipped)": skipped}
+            kept[split] = replace(kept[split], dropped=dropped)
+            if not len(kept[split]):
+                faults.refuse()
+    return kept

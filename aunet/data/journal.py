@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 _JOURNAL = np.dtype([("length", "<u4"), ("crc32", "<u4")])
 _CHUNK = 256
 _SYNCED_EVERY = 256 * 2**20
-_VERIFIED = 4096
-"""Pictures at the end of an interrupted store whose checksums are compared before it goes on."""
+_VERIFIED = 2 * _SYNCED_EVERY
+"""Bytes at the end of an interrupted store whose checksums are compared: they may not be on the disk."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _recover(frames_file: Path, journal_file: Path) -> tuple[int, int]:
     ends = np.cumsum(journal["length"], dtype=np.int64)
     done = int(np.searchsorted(ends, frames_file.stat().st_size, side="right"))
     with frames_file.open("rb") as frames:
-        for row in range(max(0, done - _VERIFIED), done):
+        for row in range(int(np.searchsorted(ends, ends[done - 1] - _VERIFIED)) if done else 0, done):
             length = int(journal["length"][row])
             frames.seek(int(ends[row]) - length)
             if zlib.crc32(frames.read(length)) != journal["crc32"][row]:

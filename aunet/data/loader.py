@@ -41,12 +41,16 @@ class EpochBatches(Sampler[Rows]):
         self.drop_last = drop_last
         self.share = slice(rank, None, world_size)
         self.epoch = 0
-        self.start = 0
+        self.resume: tuple[int, int] | None = None
         self.sampler = self  # where Lightning looks for set_epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
         self.epoch = epoch
+
+    def first(self) -> int:
+        """Number of the batch that the epoch begins with: not 0 where an interrupted one goes on."""
+        return self.resume[1] if self.resume and self.resume[0] == self.epoch else 0
 
     def __len__(self) -> int:
         whole, rest = divmod(self.size, self.batch_size)
@@ -54,7 +58,8 @@ class EpochBatches(Sampler[Rows]):
 
     def __iter__(self) -> Iterator[Rows]:
         rows = self.order(self.epoch)[self.share][: self.size]
-        start, self.start = self.start, 0
+        start = self.first()
+        self.resume = None
         for number in range(start, len(self)):
             yield rows[number * self.batch_size : (number + 1) * self.batch_size]
 
@@ -97,7 +102,7 @@ class FrameLoader(DataLoader[Batch]):
 
     # torch declares its own private iterator class here; a generator serves every caller.
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        self._given = self.batches.start
+        self._given = self.batches.first()
         loaded = self._loaded()
         moved = prefetched(loaded, self.move, self.side) if self.move and self.side else loaded
         for batch in moved:
@@ -119,11 +124,11 @@ class FrameLoader(DataLoader[Batch]):
 
     def state_dict(self) -> dict[str, int]:
         """Where the epoch is: Lightning keeps it in each checkpoint."""
-        return {"given": self._given % max(1, len(self.batches))}
+        return {"epoch": self.batches.epoch, "given": self._given}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Lets the next epoch begin after the batches that were given before."""
-        self.batches.start = state["given"]
+        """Lets that epoch go on after the batches that were given before; others begin as ever."""
+        self.batches.resume = state["epoch"], state["given"]
 
 
 def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:

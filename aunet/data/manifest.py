@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from aunet.data.faults import DataError, Faults
 from aunet.data.folds import inner_split
-from aunet.data.frames import FrameTable, find_shared_groups
+from aunet.data.frames import FrameTable, without_shared_groups
 from aunet.data.manifest_rows import SPLITS, Rows, read_rows
 from aunet.data.sources import ListedFiles
 
@@ -72,7 +72,8 @@ def read_manifest(
     if not rows.paths:
         raise DataError(f"{manifest} lists no usable frame")
     tables = _split_tables(manifest, base, rows, tuple(aus), val_fraction, split_seed, drop_row_if_any, found)
-    find_shared_groups(tables, found)
+    where = {(split, video): (manifest, None) for split, table in tables.items() for video in table.videos}
+    tables = without_shared_groups(tables, found, where)
     if faults is None:
         found.refuse()
     for split, table in tables.items():

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from aunet.data.faults import DataError
 from aunet.data.frames import FrameTable
 from aunet.data.journal import Packing, read_journal, write_frames
-from aunet.data.staleness import file_digest, source_record
-from aunet.data.store import INDEX, VERSION, is_store, read_record
+from aunet.data.staleness import file_digest, source_record, times
+from aunet.data.store import INDEX, VERSION, is_store, open_store
 from aunet.processes import usable_cores
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def pack(tables: Mapping[str, FrameTable], packing: Packing, out: Path, threads:
     try:
         with FileLock(out.with_name(f".{out.name}.lock"), timeout=0):
             record = _record(tables, packing)
-            if _holds(out, record):
+            if _holds(out, record, tables):
                 return False
             _prepare(partial, record)
             if not is_store(partial):  # else the last call ended between its last two steps
@@ -74,44 +75,76 @@ def _record(tables: Mapping[str, FrameTable], packing: Packing) -> dict[str, Any
         "aus": list(next(iter(tables.values())).aus),
         "raw": [packing.image_size] * 2 if packing.decoded else None,
         "image_size": packing.image_size,
+        "resize": packing.resize,
         "on_bad": packing.on_bad,
         "fingerprint": {split: table.fingerprint() for split, table in tables.items()},
         "source": source_record(files, folders, packing.root),
     }
 
 
-def _holds(out: Path, record: Mapping[str, Any]) -> bool:
-    """Whether ``out`` is a store of these data; refuses to replace anything but an older store of them."""
+def _holds(out: Path, record: Mapping[str, Any], tables: Mapping[str, FrameTable]) -> bool:
+    """Whether ``out`` is a whole store of these data; refuses to replace anything but a store of them."""
     if not out.exists():
         return False
     if not is_store(out):
         raise DataError(f"{out} exists and is no store: give another place")
-    try:
-        found = read_record(out)
-    except DataError:
-        found = json.loads((out / "store.json").read_text())
+    found = _read_json(out / "store.json")
     root = found.get("source", {}).get("root")
     if root != record["source"]["root"]:
         raise DataError(f"{out} is a store of {root}: give another place, or remove it")
-    changed = [key for key in record if key != "source" and found.get(key) != record[key]]
+    changed = [key for key in record if found.get(key) != json.loads(json.dumps(record[key]))]
+    if any(SKIPPED in entry["dropped"] for entry in found.get("splits", {}).values()):
+        changed.append("pictures that were skipped may have been mended")
+    if not changed:
+        try:
+            open_store(out, allow_stale=True)
+            changed = [name for name, digest in found["digests"].items() if file_digest(out / name) != digest]
+            changed = changed or _other_sizes(tables, np.load(out / "length.npy"), found["raw"])
+        except DataError as error:
+            changed = [str(error)]
     if changed:
         log.info(f"{out} was packed from other data or otherwise ({', '.join(changed)}): packed again")
         return False
-    if found["source"] != record["source"]:  # the same data, touched since
-        _write_json(out / "store.json", {**found, "source": record["source"]})
+    if found["times"] != (now := times(found["source"])):  # other things were written to the folders since
+        _write_json(out / "store.json", {**found, "times": now})
     return True
+
+
+def _other_sizes(
+    tables: Mapping[str, FrameTable], lengths: npt.NDArray[np.uint32], raw: list[int] | None
+) -> list[str]:
+    """The first picture whose file has not the length that was packed; none of a store of raw pixels."""
+    names = (table.source.name(row) for table in tables.values() for row in range(len(table)))
+    for name, length in zip(names, () if raw else lengths.tolist(), strict=False):
+        file = Path(name)
+        if file.is_file() and file.stat().st_size != length:
+            return [f"{name} has another length"]
+    return []
 
 
 def _prepare(partial: Path, record: Mapping[str, Any]) -> None:
     """Makes the folder, or keeps what an interrupted call with the same data left there."""
-    for plan in (partial / "store.json", partial / "plan.json"):
-        kept = json.loads(plan.read_text()) if plan.exists() else {}
+    plans = [plan for plan in (partial / "store.json", partial / "plan.json") if plan.exists()]
+    for plan in plans:
+        kept = _read_json(plan)
         if {key: kept.get(key) for key in record} == json.loads(json.dumps(record)):
             return
     if partial.exists():
+        if not plans and any(not path.name.startswith(".") for path in partial.iterdir()):
+            raise DataError(f"{partial} is in the way: it was not left by an interrupted packing")
         shutil.rmtree(partial)
     partial.mkdir()
     _write_json(partial / "plan.json", record)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}); remove its folder and pack again") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: no JSON object; remove its folder and pack again")
+    return content
 
 
 def _finish(tables: Mapping[str, FrameTable], record: dict[str, Any], partial: Path) -> None:
@@ -153,6 +186,7 @@ def _finish(tables: Mapping[str, FrameTable], record: dict[str, Any], partial: P
     record = {
         **record,
         "splits": splits,
+        "times": times(record["source"]),
         "sizes": {name: (partial / name).stat().st_size for name in names},
         "digests": {name: file_digest(partial / name) for name in names[1:]},
     }

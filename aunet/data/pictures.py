@@ -11,6 +11,7 @@ from PIL import Image
 from aunet.data.faults import PictureError
 
 _JPEG = b"\xff\xd8"
+_END = b"\xff\xd9"
 _PRINT = ("CMYK", "YCCK")
 _FORMATS = {b"\x89PNG": "PNG", b"BM": "BMP"}
 _LARGEST = 1 << 26
@@ -97,6 +98,32 @@ def _decode_with_pillow(data: bytes, kind: str, out: npt.NDArray[np.uint8], plac
     # Pillow's decoders raise OSError, SyntaxError, ValueError and others for damaged files.
     except Exception as error:
         raise PictureError(place, "damaged-picture", f"not a readable {kind} ({error})") from None
+
+
+def check_jpeg(data: bytes, size: tuple[int, ...], place: str) -> None:
+    """Refuses what ``decode_into`` would refuse, as far as it shows without decoding.
+
+    Args:
+        data: A file that is to be decoded elsewhere.
+        size: (H, W) that it must have.
+        place: How messages name the picture.
+
+    Raises:
+        PictureError: It is no whole RGB or grey JPEG of that size.
+    """
+    if not data:
+        raise PictureError(place, "empty-picture", "the file is empty")
+    if picture_format(data) != "JPEG":
+        raise PictureError(place, "not-a-picture", "no JPEG, which data.decode=cuda asks for")
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError as error:
+        raise PictureError(place, "damaged-picture", f"not a readable JPEG ({error})") from None
+    if colours in _PRINT:
+        raise PictureError(place, "colour-mode", f"its colours are {colours}")
+    _check_size(width, height, np.empty((*size, 0), np.uint8), place, resize=False)
+    if _END not in data:
+        raise PictureError(place, "damaged-picture", "not a readable JPEG (it has no end)")
 
 
 def _check_size(width: int, height: int, out: npt.NDArray[np.uint8], place: str, resize: bool) -> None:

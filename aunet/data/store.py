@@ -93,6 +93,9 @@ class PackedFrames:
         if self.raw is None:
             decode_into(self.read(index), out, partial(self.name, index), resize)
             return
+        if out.nbytes != self.length[index]:
+            shape = f"{self.raw[1]}x{self.raw[0]}"
+            raise PictureError(self.name(index), "wrong-size", f"the store holds {shape} pixels")
         try:
             done = os.preadv(self._open(), [out.data], int(self.start[index]))
         except OSError as error:
