@@ -23,7 +23,7 @@ LAYERS: tuple[set[str], ...] = (
     {"data.manifest_rows"},
     {"data.affwild2", "data.disfa", "data.bp4d", "data.manifest", "data.mixed"},
     {"data.batches", "data.journal", "data.detect"},
-    {"data.loader", "data.pack"},
+    {"data.loader", "data.pack", "data.features"},
     {"module", "data.datamodule", "data.check"},
     {"runs", "host", "tracking", "config"},
     {"callbacks", "evaluation"},

@@ -1,7 +1,6 @@
 """FrameDataModule: streams uint8 batches to the device, where they become floats."""
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 from aunet.data.batches import Batch, FeatureDataset, FrameDataset
 from aunet.data.device import CudaSide, to_device
 from aunet.data.faults import DataError, Faults, OnBad
+from aunet.data.features import compute_features
 from aunet.data.frames import FrameTable
 from aunet.data.loader import EpochBatches, FrameLoader, channels_first
 from aunet.data.sampling import Sampling
@@ -167,31 +167,12 @@ class FrameDataModule(pl.LightningDataModule):
             raise DataError("a frozen backbone's features are computed once: use augmentation=none")
         folder.mkdir(parents=True, exist_ok=True)
         for split, table in self.tables.items():
-            maps: npt.NDArray[np.float32] | None = None
-            total = -(-len(table) // min(64, self.val_batch_size))
-            started = said = time.perf_counter()
-            with torch.inference_mode():
-                for done, batch in enumerate(self.batches(split, device, min(64, self.val_batch_size))):
-                    now = time.perf_counter()
-                    if done and now - said > 20:
-                        said, left = now, (now - started) * (total / done - 1)
-                        log.info(f"{split}: frozen features {done / total:.0%}, about {left:.0f} s left")
-                    features = extract(batch["frames"])
-                    if maps is None:
-                        shape = (len(table), *features.shape[1:])
-                        gib = 4 * np.prod(shape) / 2**30
-                        log.info(
-                            f"{split}: frozen features of {len(table)} frames, {gib:.2f} GiB, computed once"
-                        )
-                        file = folder / f"{split}.npy"
-                        maps = np.lib.format.open_memmap(file, "w+", np.float32, shape)
-                    maps[batch["index"].cpu().numpy()] = features.float().cpu().numpy()
+            batches = self.batches(split, device, min(64, self.val_batch_size))
+            self._features[split] = compute_features(batches, len(table), extract, folder / f"{split}.npy")
             if self.skipped.get(split):  # the maps of these rows are those of other frames
                 labels = np.array(table.labels)
                 labels[sorted(self.skipped[split])] = -1
                 self.tables[split] = replace(table, labels=labels)
-            if maps is not None:
-                self._features[split] = maps
 
     def batches(self, split: str, device: torch.device, batch_size: int | None = None) -> Iterator[Batch]:
         """All frames of a split in the order of its table, on ``device`` as a network takes them.
