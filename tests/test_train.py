@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from omegaconf import OmegaConf
 from sklearn.metrics import f1_score
 
 from aunet import config, runs
+from aunet.callbacks import StepSeed
 from aunet.data.faults import DataError
 from aunet.data.folds import DISFA_PARTS, fold_splits
 from aunet.train import CONF, load, train
@@ -387,3 +389,13 @@ def test_configuration_on_disk_is_the_resolved_one(finished):
     assert "${" not in (folder / "config.yaml").read_text()
     assert OmegaConf.load(folder / "config.yaml").name == "ours"
     assert CONF.is_dir()
+
+
+def test_every_seed_that_lightning_admits_serves():
+    """A date such as 20250101 is a common one."""
+    for seed in (0, 20250101, 2**32 - 1):
+        step = SimpleNamespace(current_epoch=10**4)
+        StepSeed(seed).on_train_batch_start(step, None, None, 10**6)
+        drawn = torch.rand(2)
+        StepSeed(seed).on_train_batch_start(step, None, None, 10**6)
+        assert torch.equal(torch.rand(2), drawn)

@@ -197,7 +197,7 @@ def _check_pictures(
     """
     again, without = np.zeros(len(paths), bool), np.zeros(len(paths), bool)
     folders: dict[str, int] = {}
-    folder = np.array([folders.setdefault(os.path.dirname(p), len(folders)) for p in paths], np.int64)  # noqa: PTH120
+    folder = np.array([folders.setdefault(os.path.dirname(p), len(folders)) for p in paths], np.int64)  # noqa: PTH120  # a Path each is slow
     order = np.argsort(folder, kind="stable")
     ends = np.searchsorted(folder[order], np.arange(len(folders)), side="right")
     for name, rows in zip(folders, np.split(order, ends[:-1]), strict=True):
