@@ -14,8 +14,8 @@ PACKAGE = ROOT / "aunet"
 # whose modules may import each other.
 LAYERS: tuple[set[str], ...] = (
     {"facs", "processes", "progress"},
-    {"metrics", "statistics", "losses", "schedules", "attention", "weights", "augmentation", "data.faults"},
-    {"backbones", "data.annotations", "data.pictures", "data.duplicates", "data.device"},
+    {"metrics", "losses", "schedules", "attention", "weights", "augmentation", "data.faults"},
+    {"backbones", "statistics", "data.annotations", "data.pictures", "data.duplicates", "data.device"},
     {"data.sources", "data.staleness"},
     {"data.frames"},
     {"network", "data.layout", "data.join", "data.folds", "data.store", "data.sampling", "data.rendered"},
