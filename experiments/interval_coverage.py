@@ -1,8 +1,8 @@
-"""How often intervals hold the truth, and how often the test rejects rows that are equal, in simulated videos.
+"""How often intervals hold the truth, and how often the test rejects equal rows, in simulated videos.
 
-``python experiments/interval_coverage.py``; less than a minute. Each data set draws videos from one population:
-AUs with rates and difficulties of their own, which vary between videos as well, so that frames of a video are
-alike.
+``python experiments/interval_coverage.py``; less than a minute. Each data set draws videos from one
+population: AUs with rates and difficulties of their own, which vary between videos as well, so that frames of
+a video are alike.
 """
 
 import time
