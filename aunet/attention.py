@@ -1,8 +1,8 @@
-"""Spatial aggregators: a feature map (B, C, h, w) becomes one vector per image.
+"""Spatial aggregators: a feature map (B, C, h, w) becomes one vector per image, or one for each AU.
 
 Contract: built with ``in_features`` (C) and ``map_size`` (h, w); attribute ``num_features``, the width of the
-vectors; ``forward`` gives (B, num_features), one vector for all AUs. Those that attend give their weights by
-``weights(features)``: (B, h, w), each map summing to 1.
+vectors; ``forward`` gives (B, num_features), one vector for all AUs, or (B, num_aus, num_features). Those that
+attend give their weights by ``weights(features)``: (B, h, w) or (B, num_aus, h, w), each map summing to 1.
 """
 
 import math
@@ -47,7 +47,7 @@ class Flatten(nn.Module):
 
 
 class GlobalLocalAttention(nn.Module):
-    """One softmax map over the positions, shared by all AUs (paper section 3.1, Figure 2 and Eq. 1).
+    """A softmax map over the positions, shared by all AUs (paper section 3.1, Figure 2 and Eq. 1) or one each.
 
     Each position's vector v passes FC -> BatchNorm -> ReLU -> FC(1), which gives its score; the softmax of
     the scores over the positions weights the sum of the original vectors. Batch normalisation acts on the
@@ -55,11 +55,16 @@ class GlobalLocalAttention(nn.Module):
     emotion recognition" (Neural Computing and Applications, 2021), without its face branch. Keras' constants:
     kernels Glorot-uniform, biases 0, BatchNorm epsilon 1e-3.
 
+    With ``maps`` the last layer of the scoring network gives one score for each AU, each AU has a map and a
+    weighted sum of its own, and the classifier's weights of an AU meet that AU's vector alone. That is a step
+    beyond the paper: one map must serve the brow and the mouth at once.
+
     Args:
         in_features: Channels C of the feature map.
         map_size: (h, w) of the feature map; one position makes the module the identity, which warns.
         hidden_features: Width of the scoring network; the paper does not say, its source has 128.
         bn_momentum: torch's momentum of the running statistics; Keras' default of 0.99 is 0.01 here.
+        maps: Number of AUs for one map each; None, as in the paper: one for all.
     """
 
     def __init__(
@@ -68,12 +73,14 @@ class GlobalLocalAttention(nn.Module):
         map_size: tuple[int, int],
         hidden_features: int = 128,
         bn_momentum: float = 0.01,
+        maps: int | None = None,
     ) -> None:
         super().__init__()
         self.num_features = in_features
+        self.maps = maps
         self.hidden = nn.Linear(in_features, hidden_features)
         self.norm = nn.BatchNorm1d(hidden_features, eps=1e-3, momentum=bn_momentum)
-        self.score = nn.Linear(hidden_features, 1)
+        self.score = nn.Linear(hidden_features, maps or 1)
         for layer in (self.hidden, self.score):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -85,13 +92,15 @@ class GlobalLocalAttention(nn.Module):
             )
 
     def weights(self, features: Tensor) -> Tensor:
-        """Attention map of each image: (B, C, h, w) -> (B, h, w), every map summing to 1."""
-        batch, _, height, width = features.shape
+        """Attention maps: (B, C, h, w) -> (B, h, w), or (B, maps, h, w); every map sums to 1."""
+        batch, _, *size = features.shape
         vectors = features.flatten(2).transpose(1, 2)  # (B, h w, C)
         hidden = self.norm(self.hidden(vectors).flatten(0, 1)).relu()  # (B h w, hidden)
-        scores: Tensor = self.score(hidden).view(batch, height * width)
-        return scores.softmax(1).view(batch, height, width)
+        scores: Tensor = self.score(hidden).view(batch, math.prod(size), -1)
+        maps = scores.softmax(1).transpose(1, 2).unflatten(2, size)
+        return maps.squeeze(1) if self.maps is None else maps
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C), Eq. 1."""
-        return torch.einsum("bchw,bhw->bc", features, self.weights(features))
+        """(B, C, h, w) -> (B, C), Eq. 1, or (B, maps, C)."""
+        equation = "bchw,bhw->bc" if self.maps is None else "bchw,bahw->bac"
+        return torch.einsum(equation, features, self.weights(features))

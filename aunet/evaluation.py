@@ -57,6 +57,7 @@ def _predict(
             logits=pooled.numpy(),
             labels=known.numpy(),
             video=np.array(table.videos)[table.video],
+            group=np.array(table.groups)[table.video],  # base video or subject: what varies independently
             frame=table.frame,
             aus=np.array(table.aus),
         )

@@ -5,6 +5,7 @@ from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from aunet.facs import CROP_SIZE
 
@@ -19,9 +20,19 @@ class Backbone(Protocol):
     pretrained: bool
 
 
+class AULinear(nn.Linear):
+    """A weight vector and a bias for each AU, applied to the vector of the image or to that of the AU."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - nn.Linear's name
+        """(B, C) or (B, num_aus, C) -> logits (B, num_aus)."""
+        if input.ndim == 2:
+            return super().forward(input)
+        return torch.einsum("bac,ac->ba", input, self.weight) + self.bias
+
+
 def linear_classifier(in_features: int, num_aus: int) -> nn.Module:
     """The paper's classifier: one linear layer, Glorot-uniform kernel and zero bias as Keras starts it."""
-    layer = nn.Linear(in_features, num_aus)
+    layer = AULinear(in_features, num_aus)
     nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
@@ -30,7 +41,7 @@ def linear_classifier(in_features: int, num_aus: int) -> nn.Module:
 def mlp_classifier(
     in_features: int, num_aus: int, hidden: tuple[int, ...], dropout: float = 0.5
 ) -> nn.Module:
-    """Fully connected layers with ReLU and dropout before the output, as in VGG16.
+    """Fully connected layers with ReLU and dropout before the output, as in VGG16; AUs share the hidden ones.
 
     Args:
         in_features: Width of the vector that the aggregator gives.
@@ -42,7 +53,7 @@ def mlp_classifier(
     for width in hidden:
         layers += [nn.Linear(in_features, width), nn.ReLU(), nn.Dropout(dropout)]
         in_features = width
-    return nn.Sequential(*layers, nn.Linear(in_features, num_aus))
+    return nn.Sequential(*layers, AULinear(in_features, num_aus))
 
 
 class AUNet(nn.Module):
@@ -117,6 +128,19 @@ class AUNet(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 or float in [0, 255] -> logits (B, num_aus)."""
         return self.classify(self.features(frames))
+
+
+def forward_flops(network: AUNet, image_size: int = CROP_SIZE) -> int:
+    """Floating-point operations of one image's forward pass; a multiplication and an addition count as two.
+
+    Convolutions and products of matrices are counted, what happens to each value by itself is not.
+    """
+    mode = network.training
+    frames = torch.zeros(1, 3, image_size, image_size, device=network.mean.device)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(frames)
+    network.train(mode)
+    return int(counter.get_total_flops())
 
 
 def _map_size(backbone: nn.Module, image_size: int) -> tuple[int, int]:

@@ -6,7 +6,7 @@ runs/<sweep>/<row>/seed<k>/
   best.ckpt        weights of the best epoch, loads with weights_only=True
   last.ckpt        where an interrupted run goes on; removed at the end
   history.csv      one line per epoch
-  predictions.npz  validation logits and labels (frames x AUs), video and frame of each, aus
+  predictions.npz  validation logits and labels (frames x AUs), video, group and frame of each, aus
   metrics.json     written last, by rename: its presence means that the run is finished
 """
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zipfile import is_zipfile
 
 import hydra
@@ -34,6 +34,7 @@ from aunet.data.faults import DataError
 from aunet.evaluation import evaluate
 from aunet.host import configure_host, describe_host, quiet_lightning
 from aunet.module import ActionUnitModule
+from aunet.network import forward_flops
 from aunet.processes import end_with_parent
 from aunet.tracking import close_loggers
 from aunet.weights import WeightsError
@@ -159,6 +160,9 @@ def _run(
             "wall_seconds": round(time.perf_counter() - started, 1),
             "parameters": sum(p.numel() for p in module.network.parameters()),
             "trainable_parameters": sum(p.numel() for p in module.network.parameters() if p.requires_grad),
+            # Which distorts the probabilities in a known way, see aunet.measures. nn.Module types every attribute.
+            "pos_weight": cast("torch.Tensor", module.loss.pos_weight).tolist(),
+            "flops": forward_flops(module.network, cfg.data.image_size),
             "from_scratch": not module.network.pretrained,
             "frozen": module.network.frozen_backbone,
             "skipped_frames": {split: len(rows) for split, rows in datamodule.skipped.items() if rows},

@@ -63,6 +63,34 @@ def test_agrees_with_numpy(train, size):
         np.testing.assert_allclose(module.weights(features), weights, atol=1e-5)
 
 
+@pytest.mark.parametrize("train", [True, False])
+def test_a_map_for_each_au_is_the_papers_module_once_for_each_au(train):
+    """Same scoring network; its last layer has one row for each AU, which by itself is the paper's module."""
+    module = attention(8, (3, 4), maps=5).train(train)
+    features = torch.randn(6, 8, 3, 4)
+    with torch.no_grad():
+        weights, vectors = module.weights(features), module(features)
+    assert weights.shape == (6, 5, 3, 4)
+    assert vectors.shape == (6, 5, 8)
+    torch.testing.assert_close(weights.sum((2, 3)), torch.ones(6, 5))
+    for au in range(5):
+        single = attention(8, (3, 4)).train(train)
+        state = module.state_dict() | {
+            "score.weight": module.score.weight[[au]], "score.bias": module.score.bias[[au]]
+        }  # fmt: skip
+        single.load_state_dict(state)
+        own_weights, own_vectors = reference(single, features, train)
+        np.testing.assert_allclose(weights[:, au], own_weights, atol=1e-5)
+        np.testing.assert_allclose(vectors[:, au], own_vectors, atol=1e-5)
+
+
+def test_maps_of_aus_at_one_position_are_the_identity_and_warn():
+    with pytest.warns(UserWarning, match="single position is the identity"):
+        module = GlobalLocalAttention(8, (1, 1), maps=3)
+    features = torch.randn(5, 8, 1, 1)
+    assert torch.equal(module(features), features.flatten(1)[:, None].expand(5, 3, 8))
+
+
 def test_running_statistics_are_over_batch_and_positions():
     module = attention(bn_momentum=0.25).train()
     features, before = torch.randn(5, 8, 3, 4), module.norm.running_mean.clone()

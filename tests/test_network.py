@@ -8,7 +8,7 @@ from torch import nn
 
 from aunet.attention import AveragePool, Flatten, GlobalLocalAttention
 from aunet.backbones import Backbone, ConvNet
-from aunet.network import AUNet, linear_classifier, mlp_classifier
+from aunet.network import AUNet, forward_flops, linear_classifier, mlp_classifier
 
 SMALL = (4, 8, 8)
 
@@ -50,6 +50,16 @@ def test_the_papers_parameters():
     assert net.map_size == (2, 2)
 
 
+def test_operations_of_the_papers_network_by_hand():
+    sizes, filters = (112, 56, 28, 14, 7, 4), (3, 32, 64, 128, 128, 256, 256)
+    blocks = sum(
+        2 * 9 * before * after * size**2
+        for size, before, after in zip(sizes, filters, filters[1:], strict=False)
+    )
+    attention = 2 * 4 * (256 * 128 + 128 + 256)  # scores of four positions, weighted sum
+    assert forward_flops(network(ConvNet())) == blocks + attention + 2 * 256 * 12
+
+
 def test_bytes_and_floats_give_the_same_logits(frames):
     net = network().eval()
     logits = net(frames)
@@ -59,6 +69,18 @@ def test_bytes_and_floats_give_the_same_logits(frames):
     channels_last = frames.contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(net(channels_last), logits)
     torch.testing.assert_close(net.to(memory_format=torch.channels_last)(channels_last), logits)
+
+
+@pytest.mark.parametrize("classifier", [linear_classifier, partial(mlp_classifier, hidden=(6,))])
+def test_a_map_for_each_au_meets_the_classifiers_weights_of_that_au_alone(frames, classifier):
+    net = network(attention=partial(GlobalLocalAttention, maps=3), classifier=classifier, num_aus=3).eval()
+    features = net.features(frames).detach()
+    vectors = net.attention(features)
+    for au in range(3):  # as if the image had this AU's vector only
+        torch.testing.assert_close(net.classify(features)[:, au], net.classifier(vectors[:, au])[:, au])
+    net.classify(features)[:, 1].sum().backward()
+    assert net.attention.score.weight.grad[1].abs().max() > 0
+    assert net.attention.score.weight.grad[[0, 2]].abs().max() == 0
 
 
 def test_forward_is_features_then_classify(frames):
