@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["train"]:  # Hydra parses the rest
-        from aunet.train import main as train
+        from aunet.command import main as train
 
         sys.argv = ["aunet train", *given[1:]]
         train()
