@@ -1,6 +1,7 @@
 """The losses by value (published weights, the papers' formulas) and by behaviour."""
 
 import warnings
+from decimal import Decimal, localcontext
 from functools import partial
 from pathlib import Path
 
@@ -303,6 +304,16 @@ def test_effective_numbers_take_beta_from_the_frames():
     expected = [effective_number(97, 0.99) / effective_number(3, 0.99)]
     expected += [effective_number(10, 0.98) / effective_number(40, 0.98)]
     np.testing.assert_allclose(weights, expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("beta", [None, 0.9999, 0.999999, 1 - 1e-12])
+def test_effective_numbers_of_millions_of_frames_by_value(beta):
+    """Against fifty digits: 1 - beta^n in double precision would lose most of its own."""
+    weights = effective_number_weights(torch.tensor(POSITIVES), torch.full((12,), FRAMES), beta)
+    with localcontext(prec=50):
+        exact = 1 - 1 / Decimal(FRAMES) if beta is None else Decimal(beta)
+        expected = [float((1 - exact ** (FRAMES - p)) / (1 - exact**p)) for p in POSITIVES]
+    np.testing.assert_allclose(weights, expected, rtol=1e-13, atol=0)
 
 
 def test_effective_numbers_limits():
