@@ -8,11 +8,11 @@ runs/<sweep>/
   <row>/seed<k>.failed.json  why the last attempt of a run failed
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from filelock import FileLock
 
@@ -32,6 +32,13 @@ class State(StrEnum):
     DONE = "done"
 
 
+class Facts(TypedDict):
+    """What a table shows of a row and no result depends on."""
+
+    title: str
+    reference: str
+
+
 @dataclass(frozen=True)
 class Cell:
     """One row with one seed.
@@ -42,6 +49,7 @@ class Cell:
         seed: Of the run.
         title: The row in words.
         state: How far the run is.
+        reference: Name of the row that a table compares this one with.
         reason: Of a failed or interrupted run: what happened.
         metrics: Of a finished run, the content of its ``metrics.json``.
         progress: Of a running or interrupted one: ``epoch`` (finished ones), ``epochs``, ``done`` (share of
@@ -53,6 +61,7 @@ class Cell:
     seed: int
     title: str
     state: State
+    reference: str = "ours"
     reason: str = ""
     metrics: dict[str, Any] | None = None
     progress: dict[str, Any] | None = None
@@ -69,55 +78,67 @@ class Cell:
         return file if file.exists() else None
 
 
-def plan(sweep: Path, runs: Iterable[tuple[str, int, str]]) -> None:
+def plan(sweep: Path, runs: Mapping[tuple[str, int], Facts]) -> None:
     """Adds runs to those that a sweep is asked for.
 
     Args:
         sweep: Folder ``runs/<sweep>``; made if it is missing.
-        runs: (row, seed, title) of each.
+        runs: By (row, seed).
     """
     sweep.mkdir(parents=True, exist_ok=True)
     with FileLock(sweep / ".plan.lock"):  # another sweep may be starting in the same folder
-        asked = _planned(sweep) | {(row, seed): title for row, seed, title in runs}
-        content = [{"row": row, "seed": seed, "title": title} for (row, seed), title in asked.items()]
+        asked = _planned(sweep) | dict(runs)
+        content = [{"row": row, "seed": seed, **facts} for (row, seed), facts in asked.items()]
         write_json(sweep / PLAN, {"runs": content})
 
 
 def read_cells(sweep: Path) -> list[Cell]:
-    """All runs of a sweep that were asked for or have left a folder, by row and seed.
+    """All runs of a sweep that were asked for or have left a folder.
+
+    Rows come in the order in which they were asked for, others after them by name; seeds by number.
 
     Raises:
         RunError: A file of the sweep is damaged; names it.
     """
-    titles = _planned(sweep)
-    for folder in sweep.glob("*/seed*"):
+    facts = _planned(sweep)
+    for folder in sorted(sweep.glob("*/seed*")):
         number = folder.name.removeprefix("seed").removesuffix(".failed.json")
         if number.isdecimal() and (folder.is_dir() or folder.suffix == ".json"):
-            titles.setdefault((folder.parent.name, int(number)), folder.parent.name)
-    return [_cell(sweep, row, seed, titles[row, seed]) for row, seed in sorted(titles)]
+            row = folder.parent.name
+            facts.setdefault((row, int(number)), {"title": row, "reference": "ours"})
+    rows = list(dict.fromkeys(row for row, _ in facts))
+    ordered = sorted(facts, key=lambda run: (rows.index(run[0]), run[1]))
+    return [_cell(sweep, row, seed, facts[row, seed]) for row, seed in ordered]
 
 
-def _cell(sweep: Path, row: str, seed: int, title: str) -> Cell:
+def _cell(sweep: Path, row: str, seed: int, facts: Facts) -> Cell:
     folder = sweep / row / f"seed{seed}"
+    waiting = Cell(sweep, row, seed, facts["title"], State.WAITING, facts["reference"])
     metrics = read_metrics(folder)
     if metrics is not None:
-        return Cell(sweep, row, seed, str(metrics.get("title", title)), State.DONE, metrics=metrics)
-    progress = read_json(folder / "progress.json")
+        title = str(metrics.get("title", waiting.title))
+        return replace(waiting, state=State.DONE, title=title, metrics=metrics)
+    begun = replace(waiting, progress=read_json(folder / "progress.json"))
     if living_owner(folder):
-        return Cell(sweep, row, seed, title, State.RUNNING, progress=progress)
+        return replace(begun, state=State.RUNNING)
     failure = read_json(failure_file(folder))
     if failure is not None:
-        return Cell(sweep, row, seed, title, State.FAILED, str(failure.get("reason", "")), progress=progress)
+        return replace(begun, state=State.FAILED, reason=str(failure.get("reason", "")))
     if (folder / "config.yaml").exists():
         reason = "its process ended without a word; the same command goes on with it"
-        return Cell(sweep, row, seed, title, State.INTERRUPTED, reason, progress=progress)
-    return Cell(sweep, row, seed, title, State.WAITING)
+        return replace(begun, state=State.INTERRUPTED, reason=reason)
+    return waiting
 
 
-def _planned(sweep: Path) -> dict[tuple[str, int], str]:
+def _planned(sweep: Path) -> dict[tuple[str, int], Facts]:
     content = read_json(sweep / PLAN)
     try:
-        runs = content["runs"] if content else []
-        return {(str(run["row"]), int(run["seed"])): str(run["title"]) for run in runs}
+        return {
+            (str(run["row"]), int(run["seed"])): {
+                "title": str(run["title"]),
+                "reference": str(run["reference"]),
+            }
+            for run in (content["runs"] if content else [])
+        }
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{sweep / PLAN}: not a list of runs ({error!r}); remove it") from None

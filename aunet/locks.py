@@ -1,8 +1,8 @@
 """Who may write a folder: one process at a time, and never one that is gone.
 
 The lock itself is the operating system's and ends with its owner, however that ends. Some network file
-systems keep such locks for each machine by itself; so the owner also leaves its name and a sign of life, which
-tells another machine whether it still lives, and ``aunet status`` who is at work.
+systems keep such locks for each machine by itself; so the owner also leaves its name and a sign of life,
+which tells another machine whether it still lives, and ``aunet status`` who is at work.
 """
 
 import contextlib

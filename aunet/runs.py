@@ -34,8 +34,8 @@ NO_EFFECT = (
     "logger", "out_dir", "runs", "host", "progress", "checkpoint_minutes", "data.root", "data.workers",
     "data.threads", "data.val_batch_size", "data.prepare", "data.on_bad", "data.read.crops",
     "data.read.annotations", "data.read.pictures", "data.read.file", "trainer.default_root_dir",
-    "trainer.enable_progress_bar", "title", "paper_f1", "model", "weights", "vggface", "sampling",
-    "augmentation",
+    "trainer.enable_progress_bar", "title", "paper_f1", "reference", "model", "weights", "vggface",
+    "sampling", "augmentation",
 )  # fmt: skip
 """Keys of the configuration that change no result; all others make a run another run. The data themselves are
 compared by their fingerprint; ``model``, ``weights``, ``vggface``, ``sampling`` and ``augmentation`` only

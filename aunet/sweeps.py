@@ -12,7 +12,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from aunet.cells import Cell, State, plan, read_cells
+from aunet.cells import Cell, Facts, State, plan, read_cells
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ class Plan(Callback):
     Hydra's callback, see ``conf/config.yaml``. The runs of the latest sweep of this process are in ``asked``.
     """
 
-    asked: dict[Path, set[tuple[str, int]]] = {}  # noqa: RUF012 - of the process, not of an instance
+    asked: dict[Path, dict[tuple[str, int], Facts]] = {}  # noqa: RUF012 - of the process, not of an instance
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Composes each run's configuration for its place."""
@@ -34,11 +34,15 @@ class Plan(Callback):
             composed = [hydra.compose("config", job) for job in jobs]
         except (HydraException, OmegaConfBaseException):
             return  # it cannot be composed, which Hydra says next, or a search chooses its runs as it goes
-        runs = [(_sweep_folder(cfg), cfg.name, cfg.seed, cfg.title) for cfg in composed if not _trial(cfg)]
-        for folder in sorted({run[0] for run in runs}):
-            mine = [(row, seed, title) for place, row, seed, title in runs if place == folder]
-            plan(folder, mine)
-            Plan.asked[folder] = {(row, seed) for row, seed, _ in mine}
+        for cfg in composed:
+            if not _trial(cfg):
+                folder = Path(cfg.out_dir).parent.parent
+                Plan.asked.setdefault(folder, {})[cfg.name, cfg.seed] = {
+                    "title": cfg.title,
+                    "reference": cfg.reference,
+                }
+        for folder, runs in Plan.asked.items():
+            plan(folder, runs)
 
 
 def unfinished() -> list[Cell]:
@@ -58,10 +62,6 @@ def describe(cells: list[Cell]) -> list[str]:
         why = cell.reason or ("another process is at it" if cell.state is State.RUNNING else "not begun")
         lines.append(f"{cell.row} seed {cell.seed}: {why}" + (f" (log: {cell.log})" if cell.log else ""))
     return lines
-
-
-def _sweep_folder(cfg: DictConfig) -> Path:
-    return Path(cfg.out_dir).parent.parent
 
 
 def _trial(cfg: DictConfig) -> bool:

@@ -1,9 +1,9 @@
 """Rows of a sweep side by side on one machine, each in a process of its own.
 
-Pools of workers (joblib's, concurrent.futures') give up the whole sweep when one worker is killed, by a system
-short of memory say. Here a killed row is started again and goes on from its last checkpoint; one that is killed
-again and again fails alone. Processes are forked from one that has torch and Lightning imported but has used
-neither, so that a row costs no import.
+Pools of workers (joblib's, concurrent.futures') give up the whole sweep when one worker is killed, by a
+system short of memory say. Here a killed row is started again and goes on from its last checkpoint; one that
+is killed again and again fails alone. Processes are forked from one that has torch and Lightning imported but
+has used neither, so that a row costs no import.
 """
 
 import logging
