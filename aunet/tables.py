@@ -151,12 +151,14 @@ def terminal(table: Table) -> list[RichTable]:
         part = RichTable(
             title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
         )
-        for index, name in enumerate(header):
-            # Words are folded before figures; headers of several words in any case.
-            width = max((len(line[index]) for line in body), default=0)
-            part.add_column(
-                name, justify="right" if index else "left", overflow="fold", min_width=width if index else 14
-            )
+        # Figures are never folded: what is left is for the words.
+        figures = [
+            max(len(word) for word in (*name.split(), *(line[index] for line in body)))
+            for index, name in enumerate(header)
+        ][1:]
+        part.add_column(header[0], max_width=WIDTH - sum(figures) - 2 * len(header), overflow="fold")
+        for name, width in zip(header[1:], figures, strict=True):
+            part.add_column(name, justify="right", width=width)
         for row in body:
             part.add_row(*row)
         parts.append(part)
