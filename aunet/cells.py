@@ -50,7 +50,7 @@ class Cell:
         title: The row in words.
         state: How far the run is.
         reference: Name of the row that a table compares this one with.
-        reason: Of a failed or interrupted run: what happened.
+        reason: Of a failed or interrupted run what happened; of a finished one why the last call refused it.
         metrics: Of a finished run, the content of its ``metrics.json``.
         progress: Of a running or interrupted one: ``epoch`` (finished ones), ``epochs``, ``done`` (share of
             the training), ``f1`` (best so far, or None) and ``seconds_left``; None before it trains.
@@ -114,16 +114,17 @@ def read_cells(sweep: Path) -> list[Cell]:
 def _cell(sweep: Path, row: str, seed: int, facts: Facts) -> Cell:
     folder = sweep / row / f"seed{seed}"
     waiting = Cell(sweep, row, seed, facts["title"], State.WAITING, facts["reference"])
+    failure = read_json(failure_file(folder))
+    said = str(failure.get("reason", "")) if failure else ""
     metrics = read_metrics(folder)
     if metrics is not None:
         title = str(metrics.get("title", waiting.title))
-        return replace(waiting, state=State.DONE, title=title, metrics=metrics)
+        return replace(waiting, state=State.DONE, title=title, metrics=metrics, reason=said)
     begun = replace(waiting, progress=read_json(folder / "progress.json"))
     if living_owner(folder):
         return replace(begun, state=State.RUNNING)
-    failure = read_json(failure_file(folder))
     if failure is not None:
-        return replace(begun, state=State.FAILED, reason=str(failure.get("reason", "")))
+        return replace(begun, state=State.FAILED, reason=said)
     if (folder / "config.yaml").exists():
         reason = "its process ended without a word; the same command goes on with it"
         return replace(begun, state=State.INTERRUPTED, reason=reason)

@@ -48,7 +48,7 @@ def main() -> None:
         left = sweeps.unfinished()
         if left:
             total = sum(map(len, sweeps.Plan.asked.values()))
-            lines = [f"{len(left)} of {total} runs have not finished:", *sweeps.describe(left)]
+            lines = [f"{len(left)} of {total} runs did not succeed:", *sweeps.describe(left)]
             print("\n  ".join(lines) + "\nGive the same command again to go on.", flush=True)  # noqa: T201
     if left:
         sys.exit(1)

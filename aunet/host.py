@@ -49,6 +49,7 @@ def quiet_lightning() -> None:
         "Checkpoint directory .* exists and is not empty",  # it is the run folder
         "The '.*_dataloader' does not have many workers",  # chosen by FrameDataModule
         "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning's own use of torch
+        "The `srun` command is available",  # where Slurm is installed, and not asked for
         "The number of training batches .* is smaller than the logging interval",
     ):
         warnings.filterwarnings("ignore", message=message)

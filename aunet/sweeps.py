@@ -2,14 +2,14 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aunet.cells import Cell, Facts, State, plan, read_cells
@@ -28,8 +28,10 @@ class Plan(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Composes each run's configuration for its place."""
         Plan.asked.clear()
-        parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+        # As they were given: ${...} is resolved in each run's own configuration.
+        given = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
         try:
+            parsed = OverridesParser.create().parse_overrides(cast("list[str]", given))
             jobs = BasicSweeper.split_arguments(parsed, None)[0]
             composed = [hydra.compose("config", job) for job in jobs]
         except (HydraException, OmegaConfBaseException):
@@ -46,12 +48,12 @@ class Plan(Callback):
 
 
 def unfinished() -> list[Cell]:
-    """The runs that this process was asked for and that have not finished, by row and seed."""
+    """The runs that this process was asked for and that have not finished, or were refused."""
     return [
         cell
         for folder, runs in Plan.asked.items()
         for cell in read_cells(folder)
-        if (cell.row, cell.seed) in runs and cell.state is not State.DONE
+        if (cell.row, cell.seed) in runs and (cell.state is not State.DONE or cell.reason)
     ]
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.core.plugins import Plugins
 from hydra.core.utils import (
     JobReturn,
     JobRuntime,
@@ -141,8 +140,9 @@ class LocalLauncher(Launcher):
 
     def _result(self, connection: Connection, row: _Row) -> JobReturn | None:
         """What a row returned; None if it is to be started again."""
+        result = JobReturn(overrides=list(row.config.hydra.overrides.task), cfg=row.config)
         try:
-            result: JobReturn = connection.recv()
+            result.status, result.return_value = connection.recv()
             return result
         except EOFError:
             pass
@@ -160,9 +160,8 @@ class LocalLauncher(Launcher):
             return None
         record_failure(Path(row.config.out_dir), f"its process was {how}")
         log.error(f"aunet: {what}")
-        failed = JobReturn(cfg=row.config, overrides=list(row.config.hydra.overrides.task))
-        failed.return_value, failed.status = CompactHydraException(f"aunet: {what}"), JobStatus.FAILED
-        return failed
+        result.status, result.return_value = JobStatus.FAILED, CompactHydraException(f"aunet: {what}")
+        return result
 
 
 def _work(
@@ -179,7 +178,6 @@ def _work(
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before CUDA is first used
     setup_globals()
-    Plugins.instance()
     JobRuntime.instance().set("name", name)
     result = run_job(
         hydra_context=hydra_context,
@@ -188,7 +186,11 @@ def _work(
         job_dir_key="hydra.sweep.dir",
         job_subdir_key="hydra.sweep.subdir",
     )
-    connection.send(result)
+    # No more than that: Hydra's own configuration does not travel back.
+    value = result._return_value
+    connection.send(
+        (result.status, CompactHydraException(str(value)) if isinstance(value, Exception) else value)
+    )
 
 
 def _gpus() -> list[str]:
