@@ -54,6 +54,7 @@ class Row:
             "AU1": ...}}``; None where a measure is undefined.
         reference: Row that ``difference`` is taken from.
         difference: Macro F1 less that of the reference, over the seeds that both have.
+        seeds_compared: Number of these seeds.
         p_corrected: Its p-value after Holm's correction over the table.
         paper_f1: What the paper reports for Aff-Wild2's validation set.
         starts: How the backbone starts: "from scratch" or "pre-trained", perhaps ", frozen".
@@ -73,6 +74,7 @@ class Row:
     measures: dict[str, dict[str, float | None]] = field(default_factory=dict)
     reference: str | None = None
     difference: Difference | None = None
+    seeds_compared: int = 0
     p_corrected: float | None = None
     paper_f1: float | None = None
     starts: str = ""
@@ -83,11 +85,24 @@ class Row:
 
     @property
     def differs(self) -> bool:
-        """Whether it is more than chance: by the test, and by the interval, which knows the seeds."""
-        found = self.difference
-        if found is None or self.p_corrected is None:
+        """Whether the difference is more than chance, see ``more_than_chance``."""
+        if self.difference is None or self.p_corrected is None:
             return False
-        return self.p_corrected < ALPHA and not found.low <= 0 <= found.high
+        return more_than_chance(self.difference, self.p_corrected, self.seeds_compared)
+
+
+def more_than_chance(difference: Difference, p: float, seeds: int) -> bool:
+    """Whether two rows differ by more than which videos there were and which seeds were drawn.
+
+    The test knows the videos only, and tells any two trained networks apart that err on different frames; so
+    the interval, which knows the seeds as well, has to leave out 0, and there have to be several.
+
+    Args:
+        difference: Of the rows, with its interval over videos and seeds.
+        p: Its p-value, corrected.
+        seeds: Number of seeds of each row that were compared.
+    """
+    return seeds > 1 and p < ALPHA and not difference.low <= 0 <= difference.high
 
 
 @dataclass
@@ -189,19 +204,34 @@ def _read_runs(cells: Iterable[Cell], groups: list[str]) -> _Runs:
     for cell in cells:
         if cell.metrics is None:
             continue
-        logits, labels, group = _predictions(cell.folder / "predictions.npz")
-        names, number = np.unique(group, return_inverse=True)
-        if not groups:
-            groups += names.tolist()
-        elif groups != names.tolist():
-            raise RunError(f"{cell.folder}: its validation videos are not those of the other runs")
-        probs = 1 / (1 + np.exp(-logits.astype(np.float64)))
+        probs, labels, group, number = _grouped(cell, groups)
         runs.metrics[cell.seed] = cell.metrics
         runs.counts[cell.seed] = video_counts(probs, labels, number)
-        if len(names) > 1:  # of a single one, no threshold can be tuned elsewhere
+        if len(groups) > 1:  # of a single one, no threshold can be tuned elsewhere
             weight = cell.metrics.get("pos_weight")
             runs.measures[cell.seed] = summary(probs.astype(np.float32), labels, group, weight)
     return runs
+
+
+def _counts(cells: Iterable[Cell], groups: list[str]) -> dict[int, Counts]:
+    """Counts of a row's finished runs, as ``_read_runs``."""
+    found = {}
+    for cell in cells:
+        if cell.metrics is not None:
+            probs, labels, _, number = _grouped(cell, groups)
+            found[cell.seed] = video_counts(probs, labels, number)
+    return found
+
+
+def _grouped(cell: Cell, groups: list[str]) -> tuple[Any, npt.NDArray[np.int8], Any, npt.NDArray[np.int64]]:
+    """Probabilities, labels, group and the group's number of each frame of a run."""
+    logits, labels, group = _predictions(cell.folder / "predictions.npz")
+    names, number = np.unique(group, return_inverse=True)
+    if not groups:
+        groups += names.tolist()
+    elif groups != names.tolist():
+        raise RunError(f"{cell.folder}: its validation videos are not those of the other runs")
+    return 1 / (1 + np.exp(-logits.astype(np.float64))), labels, group, number
 
 
 def _predictions(file: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.int8], npt.NDArray[Any]]:
@@ -254,6 +284,7 @@ def _compare(rows: list[Row], runs: Mapping[str, _Runs]) -> None:
             continue
         other = runs[str(row.reference)].counts
         shared = [seed for seed in row.seeds if seed in other]
+        row.seeds_compared = len(shared)
         if shared:
             mine = runs[row.name].counts
             row.difference = compare([mine[s] for s in shared], [other[s] for s in shared])
@@ -302,3 +333,17 @@ def few_groups(table: Table) -> bool:
 
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
+
+
+def seed_counts(sweep: str | Path) -> dict[str, dict[int, Counts]]:
+    """Confusion counts of each video, of each finished run of a sweep: ``{row: {seed: (V, 3, num_aus)}}``.
+
+    Raises:
+        RunError: As ``read_table``.
+    """
+    cells: dict[str, list[Cell]] = {}
+    for cell in read_cells(Path(sweep)):
+        cells.setdefault(cell.row, []).append(cell)
+    _check_alike(cells)
+    groups: list[str] = []
+    return {name: _counts(runs, groups) for name, runs in cells.items()}

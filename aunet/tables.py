@@ -117,7 +117,7 @@ def notes(table: Table) -> list[str]:
         smallest = [difference.detectable for _, difference in compared]
         found += [
             f"difference: to {names}; p: sign-flip test over videos, corrected for {len(compared)} tests "
-            f"(Holm); *: p < {ALPHA}, and 0 lies outside the difference's 95% interval",
+            f"(Holm); *: several seeds, p < {ALPHA}, and 0 lies outside the difference's 95% interval",
             f"smallest true difference that these videos and seeds would show four times in five: "
             f"{min(smallest):.3f} to {max(smallest):.3f}, by row",
         ]
