@@ -50,8 +50,8 @@ def grid(sweep: Path) -> str:
         lines.append(cells)
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return (
-        f"{text}\n\nIn brackets 95% intervals over videos and seeds; p: sign-flip test over videos, corrected "
-        f"for {len(found)} tests (Holm); *: several seeds, p < 0.05, and 0 lies outside the interval.\n"
+        f"{text}\n\nIn brackets: 95% intervals over videos and seeds; p: sign-flip test over videos, "
+        f"corrected for {len(found)} tests (Holm); *: several seeds, p < 0.05, and 0 lies outside the interval.\n"
     )
 
 
