@@ -51,7 +51,7 @@ def grid(sweep: Path) -> str:
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return (
         f"{text}\n\nIn brackets: 95% intervals over videos and seeds; p: sign-flip test over videos, "
-        f"corrected for {len(found)} tests (Holm); *: several seeds, p < 0.05, and 0 lies outside the interval.\n"
+        f"corrected for {len(found)} tests (Holm);\n*: several seeds, p < 0.05, and 0 lies outside the interval.\n"
     )
 
 
