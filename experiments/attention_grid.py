@@ -49,10 +49,11 @@ def grid(sweep: Path) -> str:
             )
         lines.append(cells)
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return (
-        f"{text}\n\nIn brackets: 95% intervals over videos and seeds; p: sign-flip test over videos, "
-        f"corrected for {len(found)} tests (Holm);\n*: several seeds, p < 0.05, and 0 lies outside the interval.\n"
+    note = (
+        "In brackets: 95% intervals over videos and seeds; p: sign-flip test over videos, corrected for "
+        f"{len(found)} tests (Holm); *: several seeds, p < 0.05, and 0 lies outside the interval."
     )
+    return f"{text}\n\n{note}\n"
 
 
 if __name__ == "__main__":
