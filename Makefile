@@ -1,6 +1,6 @@
 # table1: the paper's Table 1 on rendered faces. test: all tests. lint: style and types.
 # test-chaos: the sweeps' test with 30 kills instead of a few.
-# bench-data, bench-train: our data engine and training against others, tables in runs/bench.
+# bench-data, bench-train, bench-launchers: our data engine, training and sweeps, tables in runs/bench.
 # Each makes .venv when it is missing, with uv where it is installed and with venv and pip otherwise.
 # More options for table1 in ARGS: make table1 ARGS="data=affwild2 data.root=/data/Aff-Wild2".
 
@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.installed-bench
 ARGS ?=
 
-.PHONY: table1 test test-chaos lint bench-data bench-train
+.PHONY: table1 test test-chaos lint bench-data bench-train bench-launchers
 
 table1: $(INSTALLED)
 	$(VENV)/bin/python experiments/reproduce_table1.py $(ARGS)
@@ -31,6 +31,9 @@ bench-data: $(BENCH_INSTALLED)
 
 bench-train: $(BENCH_INSTALLED)
 	$(VENV)/bin/python experiments/benchmarks/training.py $(ARGS)
+
+bench-launchers: $(INSTALLED)
+	$(VENV)/bin/python experiments/benchmarks/launchers.py $(ARGS)
 
 # Written last: an installation that was interrupted has none and starts afresh.
 $(INSTALLED): pyproject.toml
