@@ -1,8 +1,9 @@
 """Spatial aggregators: a feature map (B, C, h, w) becomes one vector per image, or one for each AU.
 
-Contract: built with ``in_features`` (C) and ``map_size`` (h, w); attribute ``num_features``, the width of the
-vectors; ``forward`` gives (B, num_features), one vector for all AUs, or (B, num_aus, num_features). Those that
-attend give their weights by ``weights(features)``: (B, h, w) or (B, num_aus, h, w), each map summing to 1.
+Contract: built with ``in_features`` (C) and ``map_size`` (h, w); attribute ``num_features``, the width of
+the vectors; ``forward`` gives (B, num_features), one vector for all AUs, or (B, num_aus, num_features).
+Those that attend give their weights by ``weights(features)``: (B, h, w) or (B, num_aus, h, w), each map
+summing to 1.
 """
 
 import math
@@ -47,7 +48,7 @@ class Flatten(nn.Module):
 
 
 class GlobalLocalAttention(nn.Module):
-    """A softmax map over the positions, shared by all AUs (paper section 3.1, Figure 2 and Eq. 1) or one each.
+    """A softmax map over the positions, one for all AUs (paper section 3.1, Figure 2 and Eq. 1) or one each.
 
     Each position's vector v passes FC -> BatchNorm -> ReLU -> FC(1), which gives its score; the softmax of
     the scores over the positions weights the sum of the original vectors. Batch normalisation acts on the
@@ -97,7 +98,7 @@ class GlobalLocalAttention(nn.Module):
         vectors = features.flatten(2).transpose(1, 2)  # (B, h w, C)
         hidden = self.norm(self.hidden(vectors).flatten(0, 1)).relu()  # (B h w, hidden)
         scores: Tensor = self.score(hidden).view(batch, math.prod(size), -1)
-        maps = scores.softmax(1).transpose(1, 2).unflatten(2, size)
+        maps = scores.softmax(1).transpose(1, 2).reshape(batch, -1, *size)
         return maps.squeeze(1) if self.maps is None else maps
 
     def forward(self, features: Tensor) -> Tensor:

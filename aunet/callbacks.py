@@ -10,9 +10,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from aunet.runs import replacing
+from aunet.runs import replacing, write_json
 
 log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_WORDS = 5.0
+"""In which ``progress.json`` grows old."""
 
 
 class StepSeed(Callback):
@@ -36,6 +39,8 @@ class StepSeed(Callback):
 class History(Callback):
     """Writes ``history.csv``: seconds, learning rate, losses and F1 of each epoch; says one line for each.
 
+    While it trains, ``progress.json`` tells others how far it is.
+
     Args:
         folder: The run folder; rows that an interrupted attempt left there are kept.
         title: Begins each line, for instance the row and its seed.
@@ -49,6 +54,7 @@ class History(Callback):
         self.said = 0.0
         self.rows: list[dict[str, Any]] = []
         self.started = 0.0
+        self.written = 0.0
         self.losses = torch.zeros(2)
         self.spent = 0.0
 
@@ -73,6 +79,7 @@ class History(Callback):
             self.losses, self.spent = torch.zeros_like(self.losses), 0.0
         self.losses = self.losses.to(pl_module.device)
         self.rows = [row for row in self.rows if int(row["epoch"]) < trainer.current_epoch]
+        self._tell(trainer, 0.0, None)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -82,12 +89,15 @@ class History(Callback):
         self.losses[0] += outputs["loss"].detach()
         self.losses[1] += 1
         now = time.perf_counter()
-        if self.every is None or now - self.said < self.every:
+        said = self.every is not None and now - self.said >= self.every
+        if not said and now - self.written < SECONDS_BETWEEN_WORDS:
             return
-        self.said = now
         part = (batch_idx + 1) / trainer.num_training_batches
         left = (now - self.started) / part * ((trainer.max_epochs or 0) - trainer.current_epoch - part)
-        log.info(f"{self.title}: epoch {trainer.current_epoch + 1} {part:.0%}, about {left:.0f} s left")
+        self._tell(trainer, part, left)
+        if said:
+            self.said = now
+            log.info(f"{self.title}: epoch {trainer.current_epoch + 1} {part:.0%}, about {left:.0f} s left")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Adds the epoch; Lightning has validated by now."""
@@ -108,11 +118,27 @@ class History(Callback):
             writer.writerows(self.rows)
         done, total = len(self.rows), trainer.max_epochs or 0
         left = (total - done) * self.seconds() / done
+        self._tell(trainer, 1.0, left)
         log.info(
             f"{self.title}: epoch {done}/{total}, train/loss {row['train/loss']:.4f}, "
             f"val/f1 {metrics.get('val/f1', float('nan')):.4f}, {row['seconds']:.0f} s"
             + (f", about {left:.0f} s left" if left else "")
         )
+
+    def _tell(self, trainer: pl.Trainer, part: float, left: float | None) -> None:
+        """Writes ``progress.json``: epochs finished, share of the training done, best F1, seconds left."""
+        if not trainer.is_global_zero:
+            return
+        self.written = time.perf_counter()
+        epochs = trainer.max_epochs or 1
+        content = {
+            "epoch": len(self.rows),
+            "epochs": epochs,
+            "done": min(1.0, (trainer.current_epoch + part) / epochs),
+            "f1": max((float(row["val/f1"]) for row in self.rows), default=None),
+            "seconds_left": left,
+        }
+        write_json(self.file.with_name("progress.json"), content)
 
     def seconds(self) -> float:
         """Training and validation time of all epochs, those of earlier attempts included."""

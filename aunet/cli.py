@@ -4,7 +4,8 @@ aunet train [OVERRIDE ...]            one run, or with --multirun a sweep (Hydra
 aunet data render OUT [--size NAME]   the rendered faces
 aunet data check DATA [OVERRIDE ...]  everything that is wrong with a data set or a store
 aunet data pack DATA [OVERRIDE ...]   a packed store of a data set
-aunet table RUNS                      the table of a sweep's finished runs
+aunet table RUNS ...                  the table of one sweep or several
+aunet status RUNS ...                 how far each run of a sweep is, live
 """
 
 import argparse
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["train"]:  # Hydra parses the rest
-        from aunet.train import main as train
+        from aunet.command import main as train
 
         sys.argv = ["aunet train", *given[1:]]
         train()
@@ -48,9 +49,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pack.add_argument("--out", help="the store; default: DATA.packed")
     pack.add_argument("--decoded", action="store_true", help="keep raw pixels, for sets that fit the memory")
     pack.set_defaults(call=_pack)
-    table = commands.add_parser("table", help="print and write the table of a sweep")
-    table.add_argument("runs", help="folder of the sweep, for instance runs/table1")
+    table = commands.add_parser("table", help="print and write the table of one sweep or several")
+    table.add_argument("runs", nargs="+", help="folder of a sweep, for instance runs/table1")
+    table.add_argument("--reference", metavar="ROW", help="compare all with it; default: as rows say, ours")
+    table.add_argument(
+        "--format",
+        choices=["terminal", "markdown", "csv", "json", "latex"],
+        default="terminal",
+        help="of the output",
+    )
+    table.add_argument("--out", metavar="DIR", help="write all formats there; default: the sweep's folder")
     table.set_defaults(call=_table)
+    status = commands.add_parser("status", help="how far each run of a sweep is: rows x seeds, live")
+    status.add_argument("runs", nargs="+", help="folder of a sweep, or of several")
+    status.set_defaults(call=_status)
     options, rest = parser.parse_known_args(given)
     # argparse takes positional arguments in one piece only; overrides may stand between options.
     if any(word.startswith("-") or "=" not in word for word in rest) or (rest and "overrides" not in options):
@@ -130,10 +142,26 @@ def _render(options: argparse.Namespace) -> None:
 
 
 def _table(options: argparse.Namespace) -> None:
-    from aunet import results
+    from aunet.results import read_table
+    from aunet.tables import TEXT, print_table, write_table
 
-    if not results.show_table(options.runs):
-        sys.exit(f"aunet: {options.runs} holds no finished run (expected <row>/seed<k>/metrics.json)")
+    table = read_table(options.runs, options.reference)
+    if not table.rows:
+        sys.exit(f"aunet: {' '.join(options.runs)}: no runs (expected <row>/seed<k>/metrics.json)")
+    if options.format == "terminal":
+        print_table(table)
+    else:
+        print(TEXT[options.format](table), end="")
+    # Of several sweeps no folder is the table's by itself.
+    out = options.out or (options.runs[0] if len(options.runs) == 1 else None)
+    if out:
+        print(f"written: {', '.join(map(str, write_table(out, table)))}", file=sys.stderr)
+
+
+def _status(options: argparse.Namespace) -> None:
+    from aunet.status import find_sweeps, watch
+
+    watch(find_sweeps(options.runs))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """Processes: how many the machine serves at once, and worker processes that must not outlive their parent."""
 
 import functools
+import multiprocessing
 import os
 import threading
-import time
-
-_SECONDS_BETWEEN_LOOKS = 1.0
+from multiprocessing.connection import wait
 
 
 def usable_cores() -> int:
@@ -15,16 +14,17 @@ def usable_cores() -> int:
 
 @functools.cache
 def end_with_parent() -> None:
-    """Ends this worker process once its parent is gone.
+    """Ends this process, which multiprocessing has started, once the process that asked for it is gone.
 
     A parent that was killed cannot tell its workers, which would wait for more work for ever and keep their
     memory. What they were doing goes on, in the next call, from its last complete file.
     """
-    parent = os.getppid()
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        raise RuntimeError("end_with_parent is for processes that multiprocessing has started")
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        wait([parent.sentinel])
         os._exit(1)
 
     threading.Thread(target=watch, name="end_with_parent", daemon=True).start()

@@ -1,24 +1,32 @@
-"""Tables from run folders: never from memory, never from a logger."""
+"""Rows of a table from run folders: never from memory, never from a logger."""
 
-import csv
-import io
 import json
-import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.table import Table as RichTable
 
+from aunet.cells import Cell, State, read_cells
 from aunet.facs import au_column
-from aunet.metrics import all_present_f1, random_f1
-from aunet.runs import RunError, read_metrics, replacing
-
-Row = dict[str, Any]
+from aunet.measures import macro, summary
+from aunet.metrics import all_present_f1, f1_per_au, random_f1
+from aunet.runs import RunError, read_json
+from aunet.statistics import (
+    FEW_VIDEOS,
+    Counts,
+    Difference,
+    Estimate,
+    au_intervals,
+    compare,
+    f1_interval,
+    holm,
+    video_counts,
+)
 
 TABLE1 = (
     "baseline", "resnet50", "inception_v3", "efficientnet", "efficientnet_lite0",
@@ -26,208 +34,316 @@ TABLE1 = (
 )  # fmt: skip
 """Rows of the paper's Table 1 in its order, and among them the one backbone that is pre-trained offline."""
 
+ALPHA = 0.05
+"""Corrected p-value below which a difference counts as more than chance."""
 
-def read_rows(sweep: str | Path, order: Sequence[str] = TABLE1) -> list[Row]:
-    """One entry for each row of a sweep that has a finished run, seeds averaged.
+
+@dataclass
+class Row:
+    """One row of a table: a configuration, its finished seeds averaged.
+
+    Attributes:
+        name: The row's name; ``<sweep>/<row>`` where several sweeps share the table.
+        title: In words.
+        seeds: Those that have finished.
+        unfinished: Reason for each seed that was asked for and has not finished.
+        f1: Macro F1 with its interval over videos and seeds; None without a finished seed, as all below.
+        spread: Standard deviation of macro F1 over the seeds; None for a single one.
+        f1_per_au: The same as ``f1`` for each AU.
+        measures: Those of ``aunet.measures.summary``, mean over the seeds, ``{"roc_auc": {"macro": ...,
+            "AU1": ...}}``; None where a measure is undefined.
+        reference: Row that ``difference`` is taken from.
+        difference: Macro F1 less that of the reference, over the seeds that both have.
+        seeds_compared: Number of these seeds.
+        p_corrected: Its p-value after Holm's correction over the table.
+        paper_f1: What the paper reports for Aff-Wild2's validation set.
+        starts: How the backbone starts: "from scratch" or "pre-trained", perhaps ", frozen".
+        epochs: Of the training.
+        seconds: Wall time of training and validation, mean over the seeds.
+        parameters: Of the network.
+        flops: Operations of one image's forward pass.
+    """
+
+    name: str
+    title: str
+    seeds: list[int]
+    unfinished: dict[int, str]
+    f1: Estimate | None = None
+    spread: float | None = None
+    f1_per_au: dict[str, Estimate] = field(default_factory=dict)
+    measures: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    reference: str | None = None
+    difference: Difference | None = None
+    seeds_compared: int = 0
+    p_corrected: float | None = None
+    paper_f1: float | None = None
+    starts: str = ""
+    epochs: int | None = None
+    seconds: float | None = None
+    parameters: int | None = None
+    flops: int | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Whether the difference is more than chance, see ``more_than_chance``."""
+        if self.difference is None or self.p_corrected is None:
+            return False
+        return more_than_chance(self.difference, self.p_corrected, self.seeds_compared)
+
+
+def more_than_chance(difference: Difference, p: float, seeds: int) -> bool:
+    """Whether two rows differ by more than which videos there were and which seeds were drawn.
+
+    The test knows the videos only, and tells any two trained networks apart that err on different frames; so
+    the interval, which knows the seeds as well, has to leave out 0, and there have to be several.
 
     Args:
-        sweep: Folder ``runs/<sweep>`` with ``<row>/seed<k>/`` in it.
-        order: Rows that come first, in this order; others follow by name.
+        difference: Of the rows, with its interval over videos and seeds.
+        p: Its p-value, corrected.
+        seeds: Number of seeds of each row that were compared.
+    """
+    return seeds > 1 and p < ALPHA and not difference.low <= 0 <= difference.high
 
-    Returns:
-        Rows with ``row``, ``title``, ``seeds`` (list), ``f1`` (mean over seeds), ``f1_std`` (None for one
-        seed), ``f1_per_au`` (``{"AU1": ...}``), ``paper_f1`` (None where the paper has no such row),
-        ``data``, ``from_scratch``, ``frozen``, ``parameters``, ``epochs`` and ``training_seconds`` (mean).
+
+@dataclass
+class Table:
+    """A table and what its reader has to know.
+
+    Attributes:
+        rows: In order.
+        aus: Columns of single AUs.
+        data: Name of the data set.
+        groups: Number of independent videos (or people) in its validation split.
+        trivial: Macro F1 of predictors that see no pixel.
+        provenance: Data, code, packages and machines of the runs.
+    """
+
+    rows: list[Row]
+    aus: list[str] = field(default_factory=list)
+    data: str = ""
+    groups: int = 0
+    trivial: dict[str, float] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class _Runs:
+    """The finished runs of a row, by seed, with what their predictions give."""
+
+    metrics: dict[int, dict[str, Any]]
+    counts: dict[int, Counts]
+    measures: dict[int, dict[str, npt.NDArray[np.float64]]]
+
+
+def read_table(
+    sweeps: str | Path | Sequence[str | Path],
+    reference: str | None = None,
+    order: Sequence[str] = TABLE1,
+) -> Table:
+    """The table of all runs that some sweeps were asked for or hold.
+
+    Args:
+        sweeps: Folders ``runs/<sweep>`` with ``<row>/seed<k>/`` in them.
+        reference: Row that all others are compared with; None: for each row the one that its configuration
+            names (``reference``, by default "ours").
+        order: Rows that come first, in this order; others follow as they were asked for.
 
     Raises:
-        RunError: The runs of the sweep saw different data, or seeds of one row were trained by different
-            recipes, so that their figures must not share a table or a mean.
+        RunError: The runs saw different data, so that their figures must not share a table; seeds of one row
+            were trained by different recipes; a file is damaged; there is no row ``reference``.
     """
-    runs: dict[str, list[Row]] = {}
-    for file in sorted(Path(sweep).glob("*/seed*/metrics.json")):
-        metrics = read_metrics(file.parent)
-        if metrics is not None:
-            runs.setdefault(file.parent.parent.name, []).append(metrics)
-    fingerprints = {run["data_fingerprint"]: name for name, group in runs.items() for run in group}
-    if len(fingerprints) > 1:
-        raise RunError(
-            f"{sweep}: rows {' and '.join(sorted(fingerprints.values()))} were trained on different data; "
-            f"move one of them to another sweep"
-        )
-    for name, group in runs.items():
-        if len({run["recipe_digest"] for run in group}) > 1:
-            raise RunError(
-                f"{Path(sweep) / name}: seeds were trained with different configurations (compare their "
-                f"config.yaml); remove those that do not belong to the row"
-            )
-    names = [*(name for name in order if name in runs), *sorted(name for name in runs if name not in order)]
-    return [_row(name, sorted(runs[name], key=lambda run: run["seed"])) for name in names]
-
-
-def trivial_f1(sweep: str | Path) -> dict[str, float]:
-    """Macro F1 of two predictors that see no pixel, on the validation labels of a sweep's runs.
-
-    Returns:
-        "every AU present" and "random at the training rates" (in expectation); empty without a finished run.
-    """
-    for file in sorted(Path(sweep).glob("*/seed*/metrics.json")):
-        metrics = read_metrics(file.parent)
-        if metrics is not None:
-            labels = _labels(file.parent / "predictions.npz")
-            return {
-                "every AU present": all_present_f1(labels),
-                "random at the training rates": random_f1(labels, np.array(metrics["training_rates"])),
-            }
-    return {}
-
-
-def show_table(sweep: str | Path) -> list[Row]:
-    """Prints a sweep's table and what to know about it, and writes it into the sweep's folder.
-
-    Args:
-        sweep: Folder ``runs/<sweep>``.
-
-    Returns:
-        The rows, see ``read_rows``; without any, nothing is printed or written.
-    """
-    rows = read_rows(sweep)
-    if rows:
-        trivial = trivial_f1(sweep)
-        files = write_table(sweep, rows, trivial)
-        # Full width even where the output goes to a file, so that no title is broken.
-        console = Console(width=None if sys.stdout.isatty() else 140, markup=False, highlight=False)
-        console.print(terminal(rows))
-        for note in [*notes(rows, trivial), f"written: {', '.join(map(str, files))}"]:
-            console.print(f"- {note}", soft_wrap=True)
-    return rows
-
-
-def write_table(sweep: str | Path, rows: Sequence[Row], trivial: Mapping[str, float]) -> list[Path]:
-    """Writes ``table.md``, ``table.csv`` and ``table.json`` into the sweep's folder.
-
-    Args:
-        sweep: Folder ``runs/<sweep>``.
-        rows: See ``read_rows``.
-        trivial: See ``trivial_f1``.
-
-    Returns:
-        The files.
-    """
-    content = {
-        "table.md": markdown(rows, trivial),
-        "table.csv": _csv(rows),
-        "table.json": json.dumps({"rows": list(rows), "trivial": dict(trivial)}, indent=2) + "\n",
-    }
-    files = []
-    for name, text in content.items():
-        with replacing(Path(sweep) / name) as temporary:
-            temporary.write_text(text)
-        files.append(Path(sweep) / name)
-    return files
-
-
-def markdown(rows: Sequence[Row], trivial: Mapping[str, float]) -> str:
-    """The table in Markdown, trivial predictors below it."""
-    header, body = _cells(rows)
-    lines = [_line(header), _line(["---"] * 2 + ["---:"] * (len(header) - 2)), *map(_line, body), ""]
-    lines += [f"- {note}" for note in notes(rows, trivial)]
-    return "\n".join(lines) + "\n"
-
-
-def terminal(rows: Sequence[Row]) -> RichTable:
-    """The table for the terminal, without the columns of single AUs."""
-    header, body = _cells(rows)
-    shown = len(header) - (len(rows[0]["f1_per_au"]) if rows else 0)
-    table = RichTable()
-    for index, name in enumerate(header[:shown]):
-        table.add_column(name, justify="left" if index < 2 else "right", overflow="fold")
-    for cells in body:
-        table.add_row(*cells[:shown])
+    folders = [Path(sweeps)] if isinstance(sweeps, (str, Path)) else [Path(sweep) for sweep in sweeps]
+    cells: dict[str, list[Cell]] = {}
+    for cell in (cell for folder in folders for cell in read_cells(folder)):
+        name = cell.row if len(folders) == 1 else f"{cell.sweep.name}/{cell.row}"
+        cells.setdefault(name, []).append(cell)
+    _check_alike(cells)
+    names = sorted(cells, key=lambda name: order.index(name) if name in order else len(order))
+    if reference is not None and reference not in cells:
+        raise RunError(f"there is no row {reference!r} to compare with; there are {', '.join(names)}")
+    groups: list[str] = []
+    runs = {name: _read_runs(cells[name], groups) for name in names}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"\d+ videos: an interval")  # a note says so once
+        rows = [_row(name, cells[name], runs[name]) for name in names]
+        for row in rows:
+            row.reference = reference or _reference(cells[row.name][0], cells)
+        _compare(rows, runs)
+    table = Table(rows, groups=len(groups))
+    first = next((cell for name in names for cell in cells[name] if cell.metrics), None)
+    if first is not None and first.metrics is not None:
+        table.aus = [au_column(au) for au in first.metrics["aus"]]
+        table.data = first.metrics["data"]
+        table.trivial = _trivial(first, first.metrics)
+        table.provenance = _provenance([c for name in names for c in cells[name] if c.metrics])
     return table
 
 
-def notes(rows: Sequence[Row], trivial: Mapping[str, float]) -> list[str]:
-    """What a reader has to know about the table: trivial predictors, data, what is the paper's."""
-    found = [f"trivial predictor, {name}: F1 {value:.4f}" for name, value in trivial.items()]
-    data = sorted({row["data"] for row in rows})
-    if data:
-        found.append(f"F1: macro over the AUs, measured on the validation frames of {', '.join(data)}")
-        found.append(
-            "paper: as reported there for Aff-Wild2's validation set (one run each), not measured here"
+def _check_alike(cells: Mapping[str, list[Cell]]) -> None:
+    """Refuses rows of different data, and seeds of different recipes."""
+    saw: dict[str, str] = {}
+    for name, group in cells.items():
+        for cell in group:
+            if cell.metrics:
+                saw.setdefault(cell.metrics["data_fingerprint"], name)
+        if len({cell.metrics["recipe_digest"] for cell in group if cell.metrics}) > 1:
+            raise RunError(
+                f"{group[0].folder.parent}: seeds were trained with different configurations (compare their "
+                f"config.yaml); remove those that do not belong to the row"
+            )
+    if len(saw) > 1:
+        raise RunError(
+            f"rows {' and '.join(sorted(saw.values()))} were trained on different data: their figures cannot "
+            f"share a table; move one of them to another sweep"
         )
-    if any(row["seeds"] and len(row["seeds"]) == 1 for row in rows):
-        found.append("one seed: differences between rows are not shown to be more than chance")
+
+
+def _read_runs(cells: Iterable[Cell], groups: list[str]) -> _Runs:
+    """Counts and measures of a row's finished runs; ``groups`` receives the groups' names if it is empty."""
+    runs = _Runs({}, {}, {})
+    for cell in cells:
+        if cell.metrics is None:
+            continue
+        probs, labels, group, number = _grouped(cell, groups)
+        runs.metrics[cell.seed] = cell.metrics
+        runs.counts[cell.seed] = video_counts(probs, labels, number)
+        if len(groups) > 1:  # of a single one, no threshold can be tuned elsewhere
+            weight = cell.metrics.get("pos_weight")
+            runs.measures[cell.seed] = summary(probs.astype(np.float32), labels, group, weight)
+    return runs
+
+
+def _counts(cells: Iterable[Cell], groups: list[str]) -> dict[int, Counts]:
+    """Counts of a row's finished runs, as ``_read_runs``."""
+    found = {}
+    for cell in cells:
+        if cell.metrics is not None:
+            probs, labels, _, number = _grouped(cell, groups)
+            found[cell.seed] = video_counts(probs, labels, number)
     return found
 
 
-def _labels(predictions: Path) -> npt.NDArray[np.int8]:
+def _grouped(cell: Cell, groups: list[str]) -> tuple[Any, npt.NDArray[np.int8], Any, npt.NDArray[np.int64]]:
+    """Probabilities, labels, group and the group's number of each frame of a run."""
+    logits, labels, group = _predictions(cell.folder / "predictions.npz")
+    names, number = np.unique(group, return_inverse=True)
+    if not groups:
+        groups += names.tolist()
+    elif groups != names.tolist():
+        raise RunError(f"{cell.folder}: its validation videos are not those of the other runs")
+    return 1 / (1 + np.exp(-logits.astype(np.float64))), labels, group, number
+
+
+def _predictions(file: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.int8], npt.NDArray[Any]]:
+    """Logits, labels, and the group of each frame: base video or person; its video where no group is told."""
     try:
-        with np.load(predictions, allow_pickle=False) as arrays:
-            return np.asarray(arrays["labels"])
-    # NumPy's, for files that are cut off, no archive, or without labels.
-    except (BadZipFile, EOFError, KeyError, ValueError) as error:
-        raise RunError(f"{predictions}: not readable ({error}); remove the run's folder") from None
+        with np.load(file, allow_pickle=False) as arrays:
+            group = arrays["group"] if "group" in arrays else arrays["video"]
+            return arrays["logits"], arrays["labels"], group
+    # NumPy's, for files that are missing, cut off, no archive, or without one of the arrays.
+    except (OSError, BadZipFile, EOFError, KeyError, ValueError) as error:
+        raise RunError(f"{file}: not readable ({error}); remove the run's folder") from None
 
 
-def _row(name: str, runs: list[Row]) -> Row:
-    f1 = [run["val/f1"] for run in runs]
+def _row(name: str, cells: list[Cell], runs: _Runs) -> Row:
+    unfinished = {c.seed: f"{c.state}: {c.reason}".rstrip(": ") for c in cells if c.state is not State.DONE}
+    row = Row(name, cells[0].title, sorted(runs.metrics), unfinished)
+    if not row.seeds:
+        return row
+    metrics = [runs.metrics[seed] for seed in row.seeds]
+    counts = [runs.counts[seed] for seed in row.seeds]
+    aus = [au_column(au) for au in metrics[0]["aus"]]
+    row.f1 = f1_interval(counts)
+    row.f1_per_au = dict(zip(aus, au_intervals(counts), strict=True))
+    if len(row.seeds) > 1:
+        row.spread = float(np.std([f1_per_au(c.sum(0)).mean() for c in counts], ddof=1))
+    measured = [runs.measures[seed] for seed in row.seeds if seed in runs.measures]
+    for measure in measured[0] if measured else ():
+        values = np.mean([found[measure] for found in measured], 0)
+        per_au = {au: _number(value) for au, value in zip(aus, values, strict=True)}
+        row.measures[measure] = {"macro": _number(macro(values)), **per_au}
+    row.title, row.paper_f1 = metrics[0]["title"], metrics[0]["paper_f1"]
+    row.starts = "from scratch" if metrics[0]["from_scratch"] else "pre-trained"
+    row.starts += ", frozen" if metrics[0]["frozen"] else ""
+    row.epochs, row.parameters = metrics[0]["epochs"], metrics[0]["parameters"]
+    row.flops = metrics[0].get("flops")
+    row.seconds = float(np.mean([run["training_seconds"] for run in metrics]))
+    return row
+
+
+def _reference(cell: Cell, cells: Mapping[str, list[Cell]]) -> str | None:
+    """The row that a row names, in the same sweep, where it is in the table."""
+    candidates = (cell.reference, f"{cell.sweep.name}/{cell.reference}")
+    return next((name for name in candidates if name in cells), None)
+
+
+def _compare(rows: list[Row], runs: Mapping[str, _Runs]) -> None:
+    """Fills in the differences, and corrects their p-values together."""
+    for row in rows:
+        if row.reference in (None, row.name):
+            continue
+        other = runs[str(row.reference)].counts
+        shared = [seed for seed in row.seeds if seed in other]
+        row.seeds_compared = len(shared)
+        if shared:
+            mine = runs[row.name].counts
+            row.difference = compare([mine[s] for s in shared], [other[s] for s in shared])
+    compared = [row for row in rows if row.difference is not None]
+    for row, p in zip(compared, holm([r.difference.p for r in compared if r.difference]), strict=True):
+        row.p_corrected = p
+
+
+def _trivial(cell: Cell, metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Macro F1 of two predictors that see no pixel, on the validation labels."""
+    _, labels, _ = _predictions(cell.folder / "predictions.npz")
     return {
-        "row": name,
-        "title": runs[0]["title"],
-        "seeds": [run["seed"] for run in runs],
-        "f1": float(np.mean(f1)),
-        "f1_std": float(np.std(f1, ddof=1)) if len(f1) > 1 else None,
-        "f1_per_au": {
-            au_column(au): float(np.mean([run[f"val/f1/{au_column(au)}"] for run in runs]))
-            for au in runs[0]["aus"]
-        },
-        "paper_f1": runs[0]["paper_f1"],
-        "data": runs[0]["data"],
-        "from_scratch": runs[0]["from_scratch"],
-        "frozen": runs[0]["frozen"],
-        "parameters": runs[0]["parameters"],
-        "epochs": runs[0]["epochs"],
-        "training_seconds": float(np.mean([run["training_seconds"] for run in runs])),
+        "every AU present": all_present_f1(labels),
+        "random at the training rates": random_f1(labels, np.array(metrics["training_rates"])),
     }
 
 
-def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Header and cells: the columns that need words first, single AUs last."""
-    aus = list(rows[0]["f1_per_au"]) if rows else []
-    header = ["row", "backbone starts", "F1", "paper", "seeds", "epochs", "params (M)", "train (s)", *aus]
-    body = []
-    for row in rows:
-        spread = f" ± {row['f1_std']:.4f}" if row["f1_std"] is not None else ""
-        body.append(
-            [
-                row["title"],
-                ("from scratch" if row["from_scratch"] else "pre-trained")
-                + (", frozen" if row["frozen"] else ""),
-                f"{row['f1']:.4f}{spread}",
-                "–" if row["paper_f1"] is None else f"{row['paper_f1']:.4f}",
-                str(len(row["seeds"])),
-                str(row["epochs"]),
-                f"{row['parameters'] / 1e6:.2f}",
-                f"{row['training_seconds']:.0f}",
-                *(f"{value:.3f}" for value in row["f1_per_au"].values()),
-            ]
-        )
-    return header, body
+def _provenance(cells: Sequence[Cell]) -> dict[str, Any]:
+    """What the finished runs say of themselves, each fact once."""
+    records = [record for cell in cells if (record := read_json(cell.folder / "provenance.json"))]
+    attempts = [attempt for record in records for attempt in record.get("attempts", [])]
+    metrics = cells[0].metrics or {}
+
+    def distinct(values: Iterable[Any]) -> list[Any]:
+        return [json.loads(text) for text in sorted({json.dumps(value, sort_keys=True) for value in values})]
+
+    return {
+        "data": metrics["data"],
+        "data_fingerprint": metrics["data_fingerprint"],
+        "splits": {
+            split: {key: counts[key] for key in ("videos", "frames")}
+            for split, counts in (records[0].get("splits", {}) if records else {}).items()
+        },
+        "runs": len(cells),
+        "training_hours": round(sum((c.metrics or {})["training_seconds"] for c in cells) / 3600, 2),
+        "commits": distinct(record.get("commit") for record in records),
+        "packages": distinct(record.get("packages", {}) for record in records),
+        "machines": distinct(attempts),
+    }
 
 
-def _csv(rows: Sequence[Row]) -> str:
-    text = io.StringIO()
-    flat = [
-        {key: value for key, value in row.items() if key != "f1_per_au"}
-        | {"seeds": " ".join(map(str, row["seeds"]))}
-        | row["f1_per_au"]
-        for row in rows
-    ]
-    writer = csv.DictWriter(text, list(flat[0]) if flat else ["row"])
-    writer.writeheader()
-    writer.writerows(flat)
-    return text.getvalue()
+def few_groups(table: Table) -> bool:
+    """Whether intervals of the table may cover less than they promise."""
+    return 0 < table.groups < FEW_VIDEOS
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def seed_counts(sweep: str | Path) -> dict[str, dict[int, Counts]]:
+    """Confusion counts of each video, of each finished run of a sweep: ``{row: {seed: (V, 3, num_aus)}}``.
+
+    Raises:
+        RunError: As ``read_table``.
+    """
+    cells: dict[str, list[Cell]] = {}
+    for cell in read_cells(Path(sweep)):
+        cells.setdefault(cell.row, []).append(cell)
+    _check_alike(cells)
+    groups: list[str] = []
+    return {name: _counts(runs, groups) for name, runs in cells.items()}

@@ -6,6 +6,7 @@ runs/<sweep>/<row>/seed<k>/
   best.ckpt        weights of the best epoch, loads with weights_only=True
   last.ckpt        where an interrupted run goes on; removed at the end
   history.csv      one line per epoch
+  train.log        what was said, with times; traces of errors
   predictions.npz  validation logits and labels (frames x AUs), video, group and frame of each, aus
   metrics.json     written last, by rename: its presence means that the run is finished
 """
@@ -15,15 +16,15 @@ import hashlib
 import json
 import logging
 import os
+import platform
 import re
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 import aunet
 
@@ -33,8 +34,8 @@ NO_EFFECT = (
     "logger", "out_dir", "runs", "host", "progress", "checkpoint_minutes", "data.root", "data.workers",
     "data.threads", "data.val_batch_size", "data.prepare", "data.on_bad", "data.read.crops",
     "data.read.annotations", "data.read.pictures", "data.read.file", "trainer.default_root_dir",
-    "trainer.enable_progress_bar", "title", "paper_f1", "model", "weights", "vggface", "sampling",
-    "augmentation",
+    "trainer.enable_progress_bar", "title", "paper_f1", "reference", "model", "weights", "vggface",
+    "sampling", "augmentation",
 )  # fmt: skip
 """Keys of the configuration that change no result; all others make a run another run. The data themselves are
 compared by their fingerprint; ``model``, ``weights``, ``vggface``, ``sampling`` and ``augmentation`` only
@@ -57,25 +58,6 @@ _PACKAGES = (
 
 class RunError(RuntimeError):
     """A run folder cannot be used as asked; the message says why and what to do."""
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds a run folder for this process; waits while another living process holds it.
-
-    The lock is the operating system's: it ends with its owner, however that ends.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info(f"{folder}: another process is working on this run; waiting for it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def config_digest(config: Mapping[str, Any]) -> str:
@@ -105,7 +87,7 @@ def read_metrics(folder: Path) -> dict[str, Any] | None:
     Raises:
         RunError: The file is damaged.
     """
-    return _read_json(folder / "metrics.json")
+    return read_json(folder / "metrics.json")
 
 
 def check_unchanged(
@@ -120,7 +102,7 @@ def check_unchanged(
     """
     if not any((folder / name).exists() for name in ("metrics.json", "last.ckpt", "best.ckpt")):
         return
-    recorded = read_metrics(folder) or _read_json(folder / "provenance.json") or {}
+    recorded = read_metrics(folder) or read_json(folder / "provenance.json") or {}
     asked, digest = config_digest(config), recorded.get("config_digest")
     if old_config is not None:
         changed = differences(old_config, config)
@@ -146,7 +128,7 @@ def begin(folder: Path, data: Mapping[str, Any], hardware: Mapping[str, Any]) ->
         data: ``data_fingerprint`` and the splits' counts.
         hardware: See ``aunet.host.describe_host``.
     """
-    earlier = _read_json(folder / "provenance.json") or {}
+    earlier = read_json(folder / "provenance.json") or {}
     record = {
         "aunet": aunet.__version__,
         "commit": _commit(),
@@ -155,6 +137,52 @@ def begin(folder: Path, data: Mapping[str, Any], hardware: Mapping[str, Any]) ->
         "attempts": [*earlier.get("attempts", []), dict(hardware)],
     }
     write_json(folder / "provenance.json", record)
+
+
+def failure_file(folder: Path) -> Path:
+    """Where a run's failure is recorded: beside its folder, in which an earlier run may have finished."""
+    return folder.with_name(f"{folder.name}.failed.json")
+
+
+def record_failure(folder: Path, reason: str) -> None:
+    """Records why an attempt of a run failed; the next attempt removes the record."""
+    with contextlib.suppress(OSError):  # on a full disk the reason is told, but not kept
+        write_json(failure_file(folder), {"reason": reason, "host": platform.node(), "time": _now()})
+
+
+@contextlib.contextmanager
+def logged(file: Path) -> Iterator[None]:
+    """Keeps what is said meanwhile in a file, with times, and the trace of an error that ends it."""
+    handler = logging.FileHandler(file, delay=True)
+    handler.setFormatter(logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] %(message)s"))
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # on a full disk
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    except Exception as error:
+        trace = (type(error), error, error.__traceback__)
+        handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, "the run failed", (), trace))
+        raise
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Content of a file that must hold a JSON object; None where there is no file.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:  # no JSON, or no text at all
+        raise RunError(f"{path}: not JSON ({error}); remove the run's folder") from None
+    if not isinstance(content, dict):
+        raise RunError(f"{path}: no JSON object; remove the run's folder")
+    return content
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -179,16 +207,8 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:  # no JSON, or no text at all
-        raise RunError(f"{path}: not JSON ({error}); remove the run's folder") from None
-    if not isinstance(content, dict):
-        raise RunError(f"{path}: no JSON object; remove the run's folder")
-    return content
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _digest(relevant: Mapping[str, str]) -> str:

@@ -1,7 +1,6 @@
-"""One run: a row of a table with one seed. The only module of the package that sees Hydra and OmegaConf."""
+"""One run: a row of a table with one seed."""
 
 import logging
-import multiprocessing
 import shutil
 import time
 import warnings
@@ -12,39 +11,29 @@ from pathlib import Path
 from typing import Any, cast
 from zipfile import is_zipfile
 
-import hydra
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException, InstantiationException
-from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from aunet import runs
 from aunet.callbacks import History, StepSeed
-from aunet.config import CONF
+from aunet.checkpoints import WholeCheckpoints
 from aunet.data.datamodule import FrameDataModule, summary_counts
 from aunet.data.faults import DataError
 from aunet.evaluation import evaluate
+from aunet.failures import recorded
 from aunet.host import configure_host, describe_host, quiet_lightning
+from aunet.locks import locked
 from aunet.module import ActionUnitModule
 from aunet.network import forward_flops
-from aunet.processes import end_with_parent
 from aunet.tracking import close_loggers
-from aunet.weights import WeightsError
 
 log = logging.getLogger(__name__)
-
-USER_ERRORS = (
-    DataError, WeightsError, runs.RunError, FloatingPointError, OmegaConfBaseException, CompactHydraException
-)  # fmt: skip
-"""Errors whose message is all that a user needs."""
 
 
 def train(cfg: DictConfig) -> dict[str, Any]:
@@ -61,43 +50,28 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         DataError, RunError: What the user has to mend.
         InstantiationException: Hydra's, around what a constructor has to say, such as a WeightsError.
     """
-    # A DictConfig gives a dict with strings for keys; to_container says no more than "a container".
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
-    if len(cfg.data.aus) != cfg.num_aus:
-        raise DataError(f"data.aus lists {len(cfg.data.aus)} AUs, num_aus says {cfg.num_aus}")
-    configure_host(**cfg.host)
-    if multiprocessing.parent_process() is not None:  # a launcher's worker, which takes one row after another
-        end_with_parent()
-    quiet_lightning()
-    title = f"{cfg.name} seed {cfg.seed}"
-    datamodule: FrameDataModule = instantiate(cfg.data, _convert_="all")
-    datamodule.prepare_data()
-    if cfg.trainer.get("fast_dev_run"):
-        datamodule.setup("fit")
-        _, trainer = _fit(cfg, datamodule, Path(cfg.out_dir), title, [])
-        return {key: float(value) for key, value in trainer.callback_metrics.items()}
     folder = Path(cfg.out_dir)
-    if _rank():  # a further process of a run on several devices: the first one keeps the folder
+    if cfg.trainer.get("fast_dev_run"):
+        _, datamodule = _prepared(cfg)
         datamodule.setup("fit")
-        _fit(cfg, datamodule, folder, title, [])
+        _, trainer = _fit(cfg, datamodule, folder, "trial", [])
+        return {key: float(value) for key, value in trainer.callback_metrics.items()}
+    if _rank():  # a further process of a run on several devices: the first one keeps the folder
+        _, datamodule = _prepared(cfg)
+        datamodule.setup("fit")
+        _fit(cfg, datamodule, folder, "", [])
         return {}
-    with runs.locked(folder):
-        with _quiet(logging.getLogger("aunet.data"), (folder / "metrics.json").exists()):
-            datamodule.setup("fit")
-        fingerprint = datamodule.fingerprint()
-        old = folder / "config.yaml"
-        old_config = OmegaConf.to_container(OmegaConf.load(old)) if old.exists() else None
-        # As above: config.yaml was written from a dict.
-        runs.check_unchanged(folder, old_config, config, fingerprint)  # type: ignore[arg-type]
-        finished = runs.read_metrics(folder)
-        if finished is not None:
-            log.info(f"{title}: finished before, val/f1 {finished['val/f1']:.4f} ({folder})")
-            return finished
-        with runs.replacing(old) as temporary:
-            OmegaConf.save(OmegaConf.create(config), temporary)
-        data = {"data_fingerprint": fingerprint, "splits": summary_counts(datamodule.tables)}
-        runs.begin(folder, data, describe_host())
-        return _run(cfg, config, datamodule, folder, title)
+    with recorded(folder):
+        if runs.read_metrics(folder) is None:
+            with locked(folder):
+                if runs.read_metrics(folder) is None:  # another process may have finished it meanwhile
+                    with runs.logged(folder / "train.log"):
+                        return _attempt(cfg, folder)
+        with _quiet(logging.getLogger("aunet.data")):  # what it says was said before
+            _checked(cfg, folder)
+        finished = runs.read_metrics(folder) or {}
+        log.info(f"{_title(cfg)}: finished before, val/f1 {finished['val/f1']:.4f} ({folder})")
+        return finished
 
 
 def load(run_dir: str | Path) -> ActionUnitModule:
@@ -127,10 +101,38 @@ def load(run_dir: str | Path) -> ActionUnitModule:
     return module.eval()
 
 
-def _run(
-    cfg: DictConfig, config: dict[str, Any], datamodule: FrameDataModule, folder: Path, title: str
-) -> dict[str, Any]:
-    """Trains, evaluates the best epoch and finishes the run folder."""
+def _prepared(cfg: DictConfig) -> tuple[dict[str, Any], FrameDataModule]:
+    """The resolved configuration and the data module, on a machine that is set up."""
+    # A DictConfig gives a dict with strings for keys; to_container says no more than "a container".
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    if len(cfg.data.aus) != cfg.num_aus:
+        raise DataError(f"data.aus lists {len(cfg.data.aus)} AUs, num_aus says {cfg.num_aus}")
+    configure_host(**cfg.host)
+    quiet_lightning()
+    datamodule: FrameDataModule = instantiate(cfg.data, _convert_="all")
+    datamodule.prepare_data()
+    return config, datamodule
+
+
+def _checked(cfg: DictConfig, folder: Path) -> tuple[dict[str, Any], FrameDataModule]:
+    """The same with the data read; refuses a folder that holds a run of another configuration or data."""
+    config, datamodule = _prepared(cfg)
+    datamodule.setup("fit")
+    old = folder / "config.yaml"
+    old_config = OmegaConf.to_container(OmegaConf.load(old)) if old.exists() else None
+    # As above: config.yaml was written from a dict.
+    runs.check_unchanged(folder, old_config, config, datamodule.fingerprint())  # type: ignore[arg-type]
+    return config, datamodule
+
+
+def _attempt(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    """Trains, evaluates the best epoch and finishes the run folder, which this process holds."""
+    config, datamodule = _checked(cfg, folder)
+    title = _title(cfg)
+    with runs.replacing(folder / "config.yaml") as temporary:
+        OmegaConf.save(OmegaConf.create(config), temporary)
+    data = {"data_fingerprint": datamodule.fingerprint(), "splits": summary_counts(datamodule.tables)}
+    runs.begin(folder, data, describe_host())
     loggers = _loggers(cfg)
     succeeded = False
     started = time.perf_counter()
@@ -160,7 +162,7 @@ def _run(
             "wall_seconds": round(time.perf_counter() - started, 1),
             "parameters": sum(p.numel() for p in module.network.parameters()),
             "trainable_parameters": sum(p.numel() for p in module.network.parameters() if p.requires_grad),
-            # Which distorts the probabilities in a known way, see aunet.measures. nn.Module types every attribute.
+            # It distorts the probabilities, see aunet.measures; nn.Module does not type its buffers.
             "pos_weight": cast("torch.Tensor", module.loss.pos_weight).tolist(),
             "flops": forward_flops(module.network, cfg.data.image_size),
             "from_scratch": not module.network.pretrained,
@@ -168,7 +170,8 @@ def _run(
             "skipped_frames": {split: len(rows) for split, rows in datamodule.skipped.items() if rows},
         }
         runs.write_json(folder / "metrics.json", metrics)
-        (folder / "last.ckpt").unlink(missing_ok=True)
+        for name in ("last.ckpt", "progress.json"):
+            (folder / name).unlink(missing_ok=True)
         succeeded = True
         return metrics
     finally:
@@ -202,7 +205,11 @@ def _fit(
             ),
         ]  # fmt: skip
     trainer: pl.Trainer = instantiate(
-        cfg.trainer, callbacks=callbacks, logger=loggers or False, _convert_="all"
+        cfg.trainer,
+        callbacks=callbacks,
+        logger=loggers or False,
+        plugins=[WholeCheckpoints(), *instantiate(cfg.trainer.get("plugins") or [], _convert_="all")],
+        _convert_="all",
     )
     last = folder / "last.ckpt"
     resume = None if trial or not last.exists() else last
@@ -236,31 +243,16 @@ def _rank() -> int:
     return int(getattr(rank_zero_only, "rank", 0))
 
 
+def _title(cfg: DictConfig) -> str:
+    return f"{cfg.name} seed {cfg.seed}"
+
+
 @contextmanager
-def _quiet(logger: logging.Logger, quiet: bool) -> Iterator[None]:
-    """Keeps a logger's notes back, for what a finished run has said before."""
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """Keeps a logger's notes back."""
     level = logger.level
-    logger.setLevel(logging.WARNING if quiet else level)
+    logger.setLevel(logging.WARNING)
     try:
         yield
     finally:
         logger.setLevel(level)
-
-
-def _task(cfg: DictConfig) -> float | None:
-    """What Hydra runs: one row. What the user has to mend becomes one sentence instead of a traceback."""
-    try:
-        return train(cfg).get("val/f1")
-    except USER_ERRORS as error:
-        cause = error.__cause__ if isinstance(error, InstantiationException) else error
-        if not isinstance(cause, USER_ERRORS):
-            raise
-        message = f"{cfg.name} seed {cfg.seed}: {cause}"
-        if HydraConfig.get().mode is RunMode.MULTIRUN:  # at whose end Hydra tells the first failure only
-            log.error(f"aunet: {message}")
-        # Hydra prints this class without a traceback, and in a sweep goes on with the other rows.
-        raise CompactHydraException(f"aunet: {message}") from None
-
-
-main = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_task)
-"""The command line of one run, or with ``--multirun`` of a sweep: reads ``sys.argv``."""

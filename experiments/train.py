@@ -3,7 +3,7 @@
 Every key of conf/ can be overridden on the command line; ``--help`` lists the groups.
 """
 
-from aunet.train import main
+from aunet.command import main
 
 if __name__ == "__main__":
     main()

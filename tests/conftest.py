@@ -8,7 +8,7 @@ import pytest
 from layouts import write_affwild2
 from omegaconf import DictConfig
 
-from aunet.train import CONF
+from aunet.config import CONF
 
 
 @pytest.fixture(scope="session")

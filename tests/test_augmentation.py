@@ -14,7 +14,7 @@ from PIL import Image, ImageEnhance
 from scipy import ndimage
 
 from aunet.augmentation import Augmentation, _where, blur, erase, jpeg, uniforms, warp
-from aunet.train import CONF
+from aunet.config import CONF
 
 STRONG = Augmentation(
     flip=0.5,

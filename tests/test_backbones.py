@@ -1,5 +1,6 @@
 """Every backbone keeps the contract; every configuration builds; the weights see the pixels they expect."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from torchvision.transforms.v2 import functional as transform
 
 from aunet import backbones
 from aunet.backbones import IMAGENET_MEAN, IMAGENET_STD, ConvNet, EfficientNetLite0, InceptionV3, ResNet50
+from aunet.train import load, train
 from aunet.weights import load_state
 
 CONF = Path(__file__).parents[1] / "conf" / "backbone"
@@ -296,3 +298,93 @@ def test_lite0_loads_every_tensor_by_name():
     own = EfficientNetLite0(weights="none").state_dict()
     assert renamed.keys() - own.keys() == {"classifier.1.weight", "classifier.1.bias"}
     assert [key for key in renamed if not key.startswith("classifier")] == list(own)
+
+
+IN_0_TO_1 = {"mean": [0, 0, 0], "std": [255, 255, 255]}
+
+
+def test_lite0_warns_once_of_pixels_that_its_weights_do_not_expect(lite0):
+    with pytest.warns(UserWarning, match=r"its weights expect \(pixel - \[127\.0") as caught:
+        backbone = EfficientNetLite0(**IN_0_TO_1)
+    assert [Path(warning.filename).name for warning in caught] == ["test_backbones.py"]
+    assert (backbone.mean, backbone.std) == ((0.0,) * 3, (255.0,) * 3)
+    assert (
+        (EfficientNetLite0.mean, EfficientNetLite0.std)
+        == (lite0.mean, lite0.std)
+        == ((127.0,) * 3, (128.0,) * 3)
+    )
+    for name, value in backbone.state_dict().items():
+        assert torch.equal(value, lite0.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"mean": None, "std": None},
+        {"mean": [127, 127, 127], "std": [128, 128, 128]},
+        {"weights": "none", **IN_0_TO_1},
+    ],
+)
+def test_lite0_does_not_warn_where_no_weights_are_misled(arguments):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        EfficientNetLite0(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mean": [0.0]}, "^mean must be three values"),
+        ({"std": [1.0] * 4}, "^std must be three values"),
+        ({"std": [1.0, 0.0, 1.0]}, "^std must be above 0"),
+    ],
+)
+def test_lite0_refuses_statistics_that_are_none(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        EfficientNetLite0(weights="none", **arguments)
+
+
+EXPECTED_PIXELS = ((127.0,) * 3, (128.0,) * 3)
+PRETRAINING = {  # row: pre-trained, frozen, pixel statistics
+    "fine_tuned": (True, False, EXPECTED_PIXELS),
+    "frozen": (True, True, EXPECTED_PIXELS),
+    "from_scratch": (False, False, EXPECTED_PIXELS),
+    "fine_tuned_wrong_pixels": (True, False, ((0.0,) * 3, (255.0,) * 3)),
+    "frozen_wrong_pixels": (True, True, ((0.0,) * 3, (255.0,) * 3)),
+    "frozen_raw_pixels": (True, True, ((0.0,) * 3, (1.0,) * 3)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:EfficientNetLite0 gets")
+def test_rows_on_pretraining_differ_in_the_backbone_alone(compose):
+    rows = {path.stem for path in (CONF.parent / "experiment" / "pretraining").glob("*.yaml")}
+    assert rows == {*PRETRAINING, "ours"}
+    ours = OmegaConf.to_container(compose("experiment=pretraining/ours"))
+    for row, (pretrained, frozen, statistics) in PRETRAINING.items():
+        cfg = compose(f"experiment=pretraining/{row}")
+        backbone = instantiate(cfg.backbone, _convert_="all")
+        assert isinstance(backbone, EfficientNetLite0)
+        assert (backbone.pretrained, backbone.frozen) == (pretrained, frozen), row
+        assert (backbone.mean, backbone.std) == statistics, row
+        theirs = OmegaConf.to_container(cfg)
+        assert {key for key in ours if theirs[key] != ours[key]} == {
+            "backbone",
+            "name",
+            "title",
+            "paper_f1",
+        }, row
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_run_with_wrong_pixels_is_rebuilt_with_them(compose):
+    cfg = compose("experiment=pretraining/frozen_wrong_pixels", "epochs=1")
+    metrics = train(cfg)
+    assert (metrics["from_scratch"], metrics["frozen"]) == (False, True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        module = load(cfg.out_dir)
+    network = module.network
+    assert network.mean.flatten().tolist() == [0.0] * 3
+    assert network.std.flatten().tolist() == [255.0] * 3
+    saved = load_state(EfficientNetLite0.imagenet_file())
+    assert torch.equal(network.backbone.features[0][0].weight, saved["_conv_stem.weight"])

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from run_folders import write_run
 
 from aunet.cli import main
-from aunet.train import CONF
+from aunet.config import CONF
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_table_of_different_data_is_refused(tmp_path):
 
 def test_train_hands_its_arguments_to_hydra(monkeypatch):
     seen = []
-    monkeypatch.setattr("aunet.train.main", lambda: seen.append(list(sys.argv)))
+    monkeypatch.setattr("aunet.command.main", lambda: seen.append(list(sys.argv)))
     monkeypatch.setattr(sys, "argv", ["aunet", "train", "--multirun", "lr=1e-3,1e-4"])
     main()
     assert seen == [["aunet train", "--multirun", "lr=1e-3,1e-4"]]

@@ -15,9 +15,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers import Logger
 
+from aunet.config import CONF
 from aunet.module import ActionUnitModule
 from aunet.results import TABLE1
-from aunet.train import CONF, train
+from aunet.train import train
 
 GROUPS = (
     "attention",

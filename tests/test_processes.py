@@ -1,14 +1,17 @@
 """Cores of a process, and workers that end with their parent."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
 import time
 
+import pytest
+
 from aunet.processes import usable_cores
 
 PARENT = """
-import multiprocessing, os, time
+import multiprocessing, os, sys, time
 from aunet.processes import end_with_parent
 
 def work():
@@ -17,7 +20,7 @@ def work():
     time.sleep(120)
 
 if __name__ == "__main__":
-    multiprocessing.get_context("spawn").Process(target=work).start()
+    multiprocessing.get_context(sys.argv[1]).Process(target=work).start()
     time.sleep(120)
 """
 
@@ -32,10 +35,11 @@ def test_cores_are_those_of_this_process(monkeypatch):
     assert usable_cores() == 1
 
 
-def test_worker_ends_with_its_killed_parent(tmp_path):
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_worker_ends_with_its_killed_parent(method, tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
-    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen([sys.executable, str(script), method], stdout=subprocess.PIPE, text=True)
     worker = int(parent.stdout.readline())
     os.kill(worker, 0)  # it is there
     parent.kill()

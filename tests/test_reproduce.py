@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from aunet.config import CONF
 from aunet.results import TABLE1
-from aunet.train import CONF
 
 SCRIPT = Path(__file__).parent.parent / "experiments" / "reproduce_table1.py"
 

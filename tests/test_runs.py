@@ -1,25 +1,13 @@
-"""Run folders: the lock, replacing files at once, what counts as another run, and damaged files."""
+"""Run folders: replacing files at once, what counts as another run, and damaged files."""
 
 import copy
 import json
-import subprocess
-import sys
-import threading
 
 import pytest
 from omegaconf import OmegaConf
 
 import aunet
 from aunet import runs
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from aunet.runs import locked
-with locked(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(120)
-"""
 
 CONFIG = {
     "name": "ours",
@@ -64,52 +52,6 @@ def changed(key, value="other"):
     else:
         node[last] = value
     return config
-
-
-@pytest.fixture
-def holder(tmp_path):
-    """Another process that holds the run folder."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.wait()
-    process.stdout.close()
-
-
-def test_lock_excludes_another_process_and_ends_with_its_owner(holder, tmp_path, caplog):
-    caplog.set_level("INFO", logger="aunet")
-    entered = threading.Event()
-
-    def work():
-        with runs.locked(tmp_path / "run"):
-            entered.set()
-
-    waiting = threading.Thread(target=work, daemon=True)
-    waiting.start()
-    assert not entered.wait(0.5)
-    assert "another process is working on this run; waiting for it" in caplog.text
-    holder.kill()  # SIGKILL: it cannot tidy up
-    assert entered.wait(20)
-    waiting.join(20)
-
-
-def test_lock_is_free_after_use_and_after_an_error(tmp_path, caplog):
-    caplog.set_level("INFO", logger="aunet")
-    folder = tmp_path / "sweep" / "row" / "seed0"
-    for _ in range(2):
-        with pytest.raises(KeyError), runs.locked(folder):
-            raise KeyError
-    with runs.locked(folder):
-        assert folder.is_dir()
-    assert "waiting" not in caplog.text
-
-
-def test_folders_are_locked_one_by_one(holder, tmp_path):
-    with runs.locked(tmp_path / "other"):
-        assert holder.poll() is None
 
 
 def test_replacing_shows_the_old_file_until_the_end(tmp_path):

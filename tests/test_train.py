@@ -18,9 +18,10 @@ from sklearn.metrics import f1_score
 
 from aunet import config, runs
 from aunet.callbacks import StepSeed
+from aunet.config import CONF
 from aunet.data.faults import DataError
 from aunet.data.folds import DISFA_PARTS, fold_splits
-from aunet.train import CONF, load, train
+from aunet.train import load, train
 from aunet.weights import WeightsError
 
 ROOT = Path(__file__).parent.parent

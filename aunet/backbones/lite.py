@@ -1,6 +1,7 @@
 """EfficientNet-Lite0, whose ImageNet weights come with a Python package and therefore need no download."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from torchvision.models.efficientnet import EfficientNet, MBConv, MBConvConfig
 from torchvision.ops import Conv2dNormActivation
 
+from aunet.backbones.base import Triple
 from aunet.backbones.imagenet import ImageNetBackbone, Trainable
 from aunet.weights import packaged
 
@@ -50,9 +52,13 @@ class EfficientNetLite0(ImageNetBackbone):
         weights: ``"imagenet"``, ``"none"`` or a file; see :class:`ImageNetBackbone`.
         trainable: ``"all"`` or ``"none"``; see :class:`ImageNetBackbone`.
         bn_momentum: Weight of the newest batch in the running statistics; TensorFlow's 0.99 is 0.01 here.
+        mean: For each colour, what is taken off the pixels of 0..255; None: what the weights expect. Made for
+            showing what pixels on a wrong scale do to trained weights, with a warning; of no other use.
+        std: For each colour, what the pixels are then divided by; as ``mean``.
 
     Raises:
         WeightsError: The weights cannot be had or do not fit.
+        ValueError: ``mean`` or ``std`` is not three values, or a ``std`` is not above 0.
     """
 
     num_features = 1280
@@ -60,7 +66,12 @@ class EfficientNetLite0(ImageNetBackbone):
     std = (128.0, 128.0, 128.0)
 
     def __init__(
-        self, weights: str = "imagenet", trainable: Trainable = "all", bn_momentum: float = 0.01
+        self,
+        weights: str = "imagenet",
+        trainable: Trainable = "all",
+        bn_momentum: float = 0.01,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
     ) -> None:
         block = partial(MBConv, se_layer=nn.Identity)
         norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=bn_momentum)
@@ -73,6 +84,17 @@ class EfficientNetLite0(ImageNetBackbone):
                 if isinstance(layer[-1], nn.SiLU):
                     layer[-1] = nn.ReLU6(inplace=True)
         super().__init__(network, weights, trainable)
+        expected = (self.mean, self.std)
+        self.mean = self.mean if mean is None else _triple("mean", mean)
+        self.std = self.std if std is None else _triple("std", std)
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be above 0, not {list(self.std)}")
+        if self.pretrained and (self.mean, self.std) != expected:
+            message = (
+                f"EfficientNetLite0 gets (pixel - {list(self.mean)}) / {list(self.std)}, its weights expect "
+                f"(pixel - {list(expected[0])}) / {list(expected[1])}; only for showing what that does"
+            )
+            warnings.warn(message, UserWarning, stacklevel=2)
 
     @classmethod
     def imagenet_file(cls) -> Path:
@@ -115,6 +137,13 @@ class EfficientNetLite0(ImageNetBackbone):
             layer = key.rpartition(".")[0]
             renamed[names.get(layer, layer) + key[len(layer) :]] = value
         return renamed
+
+
+def _triple(key: str, values: Sequence[float]) -> Triple:
+    if len(values) != 3:
+        raise ValueError(f"{key} must be three values, for red, green and blue, not {list(values)}")
+    red, green, blue = values
+    return float(red), float(green), float(blue)
 
 
 class _SameConv2d(nn.Conv2d):

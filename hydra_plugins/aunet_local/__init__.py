@@ -1,0 +1,1 @@
+"""Hydra's launcher ``local``: rows of a sweep side by side on one machine."""
