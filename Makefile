@@ -1,6 +1,7 @@
 # table1: the paper's Table 1 on rendered faces. test: all tests. lint: style and types.
 # test-chaos: the sweeps' test with 30 kills instead of a few.
 # bench-data, bench-train, bench-launchers: our data engine, training and sweeps, tables in runs/bench.
+# test-slurm, test-ray: sweeps on a Slurm (needs root and apt) and on a Ray that they start and end.
 # Each makes .venv when it is missing, with uv where it is installed and with venv and pip otherwise.
 # More options for table1 in ARGS: make table1 ARGS="data=affwild2 data.root=/data/Aff-Wild2".
 
@@ -10,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.installed-bench
 ARGS ?=
 
-.PHONY: table1 test test-chaos lint bench-data bench-train bench-launchers
+.PHONY: table1 test test-chaos test-slurm test-ray lint bench-data bench-train bench-launchers
 
 table1: $(INSTALLED)
 	$(VENV)/bin/python experiments/reproduce_table1.py $(ARGS)
@@ -35,6 +36,10 @@ bench-train: $(BENCH_INSTALLED)
 bench-launchers: $(INSTALLED)
 	$(VENV)/bin/python experiments/benchmarks/launchers.py $(ARGS)
 
+# One at a time, and shown why if skipped; a loaded machine needs its time.
+test-slurm test-ray: test-%: $(VENV)/.installed-%
+	$(VENV)/bin/python -m pytest -n 0 --timeout 900 -rs tests/cluster/test_$*.py $(ARGS)
+
 # Written last: an installation that was interrupted has none and starts afresh.
 $(INSTALLED): pyproject.toml
 	@if command -v uv >/dev/null; then \
@@ -52,5 +57,14 @@ $(BENCH_INSTALLED): $(INSTALLED)
 	  set -x; uv pip install --python $(VENV)/bin/python -e '.[dev,bench]'; \
 	else \
 	  set -x; $(VENV)/bin/python -m pip install --quiet -e '.[dev,bench]'; \
+	fi
+	@touch $@
+
+# Likewise, each cluster's launcher; Ray's replaces cloudpickle and joblib by older releases.
+$(VENV)/.installed-slurm $(VENV)/.installed-ray: $(VENV)/.installed-%: $(INSTALLED)
+	@if command -v uv >/dev/null; then \
+	  set -x; uv pip install --python $(VENV)/bin/python -e '.[dev,$*]'; \
+	else \
+	  set -x; $(VENV)/bin/python -m pip install --quiet -e '.[dev,$*]'; \
 	fi
 	@touch $@

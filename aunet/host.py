@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+import os
 import platform
 import sys
 import warnings
@@ -10,6 +11,12 @@ from typing import Any
 import torch
 
 from aunet.processes import usable_cores
+
+JOB_VARIABLES = (
+    "SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT", "SLURMD_NODENAME",
+    "CUDA_VISIBLE_DEVICES",
+)  # fmt: skip
+"""What a cluster tells a job about itself, as far as it says where and as what the job ran."""
 
 # glibc's mallopt parameters, from malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
@@ -56,7 +63,11 @@ def quiet_lightning() -> None:
 
 
 def describe_host() -> dict[str, Any]:
-    """What a run was made on: system, processor, cores, and GPUs if there are any."""
+    """What a run was made on: system, processor, cores, GPUs if there are any, and the job on a cluster.
+
+    """What a run was made on: system, processor, cores, GPUs if any, and its job on a cluster.
+    seen that rows which shared a machine had a GPU each.
+    """
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "system": platform.platform(),
@@ -64,4 +75,5 @@ def describe_host() -> dict[str, Any]:
         "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "gpus": gpus,
+        "job": {name: os.environ[name] for name in JOB_VARIABLES if name in os.environ},
     }

@@ -77,10 +77,20 @@ def test_allocator_is_set_where_it_is_glibc_and_wanted(monkeypatch, mallopt):
 
 def test_description_fits_a_runs_record():
     found = host.describe_host()
-    assert found.keys() == {"system", "processor", "cores", "threads", "gpus"}
+    assert found.keys() == {"system", "processor", "cores", "threads", "gpus", "job"}
     assert json.loads(json.dumps(found)) == found
     assert found["system"]
     assert found["processor"]
     assert found["cores"] >= 1
     assert found["threads"] == torch.get_num_threads()
     assert len(found["gpus"]) == torch.cuda.device_count()
+
+
+def test_description_names_the_clusters_job(monkeypatch):
+    for name in host.JOB_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    assert host.describe_host()["job"] == {}
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setenv("SLURM_JOB_ACCOUNT", "nobody's business")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # which says that there is none
+    assert host.describe_host()["job"] == {"SLURM_JOB_ID": "17", "CUDA_VISIBLE_DEVICES": ""}
