@@ -65,8 +65,8 @@ def quiet_lightning() -> None:
 def describe_host() -> dict[str, Any]:
     """What a run was made on: system, processor, cores, GPUs if any, and its job on a cluster.
 
-    The job is a dict of those of ``JOB_VARIABLES`` that are set: its log is found by its number, and that rows
-    on one machine had a GPU each can be seen.
+    The job is a dict of those of ``JOB_VARIABLES`` that are set: its number leads to its log, and that rows on
+    one machine had a GPU each can be seen.
     """
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
