@@ -24,17 +24,18 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities import rank_zero_only
 
 from aunet import runs
-from aunet.callbacks import History, StepSeed
+from aunet.callbacks import History, SharedSkips, StepSeed
 from aunet.config import CONF
 from aunet.data.datamodule import FrameDataModule, summary_counts
 from aunet.data.faults import DataError
+from aunet.devices import Place, first_place, in_step
 from aunet.evaluation import evaluate
 from aunet.host import configure_host, describe_host, quiet_lightning
 from aunet.module import ActionUnitModule
 from aunet.network import forward_flops
+from aunet.parallel import whole_batch_norms
 from aunet.processes import end_with_parent
 from aunet.tracking import close_loggers
 from aunet.weights import WeightsError
@@ -65,7 +66,12 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     if len(cfg.data.aus) != cfg.num_aus:
         raise DataError(f"data.aus lists {len(cfg.data.aus)} AUs, num_aus says {cfg.num_aus}")
-    configure_host(**cfg.host)
+    place = first_place(config["trainer"])
+    if place.count > 1 and HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN:
+        raise runs.RunError(
+            "a sweep gives each row one process: leave trainer.devices at 1, or start the rows one by one"
+        )
+    configure_host(**cfg.host, processes=place.count)
     if multiprocessing.parent_process() is not None:  # a launcher's worker, which takes one row after another
         end_with_parent()
     quiet_lightning()
@@ -74,13 +80,9 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     datamodule.prepare_data()
     if cfg.trainer.get("fast_dev_run"):
         datamodule.setup("fit")
-        _, trainer = _fit(cfg, datamodule, Path(cfg.out_dir), title, [])
+        _, trainer = _fit(cfg, datamodule, Path(cfg.out_dir), title, [], place)
         return {key: float(value) for key, value in trainer.callback_metrics.items()}
     folder = Path(cfg.out_dir)
-    if _rank():  # a further process of a run on several devices: the first one keeps the folder
-        datamodule.setup("fit")
-        _fit(cfg, datamodule, folder, title, [])
-        return {}
     with runs.locked(folder):
         with _quiet(logging.getLogger("aunet.data"), (folder / "metrics.json").exists()):
             datamodule.setup("fit")
@@ -96,8 +98,8 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         with runs.replacing(old) as temporary:
             OmegaConf.save(OmegaConf.create(config), temporary)
         data = {"data_fingerprint": fingerprint, "splits": summary_counts(datamodule.tables)}
-        runs.begin(folder, data, describe_host())
-        return _run(cfg, config, datamodule, folder, title)
+        runs.begin(folder, data, describe_host() | {"processes": place.count})
+        return _run(cfg, config, datamodule, folder, title, place)
 
 
 def load(run_dir: str | Path) -> ActionUnitModule:
@@ -128,7 +130,12 @@ def load(run_dir: str | Path) -> ActionUnitModule:
 
 
 def _run(
-    cfg: DictConfig, config: dict[str, Any], datamodule: FrameDataModule, folder: Path, title: str
+    cfg: DictConfig,
+    config: dict[str, Any],
+    datamodule: FrameDataModule,
+    folder: Path,
+    title: str,
+    place: Place,
 ) -> dict[str, Any]:
     """Trains, evaluates the best epoch and finishes the run folder."""
     loggers = _loggers(cfg)
@@ -137,7 +144,7 @@ def _run(
     try:
         for logger in loggers:
             logger.log_hyperparams(config)
-        module, trainer = _fit(cfg, datamodule, folder, title, loggers)
+        module, trainer = _fit(cfg, datamodule, folder, title, loggers, place)
         metrics: dict[str, Any] = dict(evaluate(module, datamodule, trainer, folder))
         # Lightning sets trainer.callbacks without declaring it.
         history = next(c for c in trainer.callbacks if isinstance(c, History))  # type: ignore[attr-defined]
@@ -175,15 +182,30 @@ def _run(
         close_loggers(loggers, succeeded)
 
 
+def _take_part(place: Place, config: dict[str, Any]) -> None:
+    """A further process of a run on several devices: trains with the first one, which keeps the folder."""
+    cfg = OmegaConf.create(config)
+    configure_host(**cfg.host, processes=place.count)
+    quiet_lightning()
+    datamodule: FrameDataModule = instantiate(cfg.data, _convert_="all")
+    datamodule.setup("fit")
+    _fit(cfg, datamodule, Path(cfg.out_dir), cfg.name, [], place)
+
+
 def _fit(
-    cfg: DictConfig, datamodule: FrameDataModule, folder: Path, title: str, loggers: list[Logger]
+    cfg: DictConfig,
+    datamodule: FrameDataModule,
+    folder: Path,
+    title: str,
+    loggers: list[Logger],
+    place: Place,
 ) -> tuple[ActionUnitModule, pl.Trainer]:
     """Builds network and trainer, and trains; goes on from ``last.ckpt`` where there is one."""
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     module: ActionUnitModule = instantiate(cfg.model, _convert_="all")
     module.to(memory_format=torch.channels_last)
     history = History(folder, title, every=None if cfg.progress else 20)
-    callbacks: list[pl.Callback] = [StepSeed(cfg.seed)]
+    callbacks: list[pl.Callback] = [StepSeed(cfg.seed, place.rank), SharedSkips()]
     trial = bool(cfg.trainer.get("fast_dev_run"))
     if not trial:
         common: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}
@@ -202,8 +224,9 @@ def _fit(
             ),
         ]  # fmt: skip
     trainer: pl.Trainer = instantiate(
-        cfg.trainer, callbacks=callbacks, logger=loggers or False, _convert_="all"
-    )
+        cfg.trainer, callbacks=callbacks, logger=loggers or False,
+        strategy=place.strategy(cfg.trainer.strategy), _convert_="all",
+    )  # fmt: skip
     last = folder / "last.ckpt"
     resume = None if trial or not last.exists() else last
     if resume and not is_zipfile(last):  # its index, at the end, is missing
@@ -211,16 +234,22 @@ def _fit(
         resume = None
     elif resume:
         log.info(f"{title}: goes on from its last checkpoint")
-    features = folder / f"features{_rank() or ''}"
+    features = folder / "features"
+    device = trainer.strategy.root_device
+    if place.count > 1:
+        whole_batch_norms(module, device)
     try:
-        if module.network.frozen_backbone:
-            device = trainer.strategy.root_device
+        if module.network.frozen_backbone and place.rank:
+            datamodule.open_features(features)
+        elif module.network.frozen_backbone:
             module.network.to(device)
             datamodule.cache_features(module.network.eval().features, device, features)
             module.network.train()
-        trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+        with in_step(place, _take_part, OmegaConf.to_container(cfg, resolve=True)):
+            trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
     finally:
-        shutil.rmtree(features, ignore_errors=True)
+        if not place.rank:
+            shutil.rmtree(features, ignore_errors=True)
     return module, trainer
 
 
@@ -229,11 +258,6 @@ def _loggers(cfg: DictConfig) -> list[Logger]:
         return []
     built = instantiate(cfg.logger, _convert_="all")
     return list(built.values()) if isinstance(built, dict) else [built]
-
-
-def _rank() -> int:
-    """Number of this process among those of a run on several devices, as Lightning set it at its import."""
-    return int(getattr(rank_zero_only, "rank", 0))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "aunet"
 # Earliest first. A module imports from strictly earlier layers only; a name stands for a whole package too,
 # whose modules may import each other.
 LAYERS: tuple[set[str], ...] = (
-    {"facs", "processes", "progress"},
+    {"facs", "processes", "progress", "parallel"},
     {"metrics", "losses", "schedules", "attention", "weights", "augmentation", "data.faults"},
     {"backbones", "statistics", "data.annotations", "data.pictures", "data.duplicates", "data.device"},
     {"data.sources", "data.staleness"},
@@ -26,12 +26,12 @@ LAYERS: tuple[set[str], ...] = (
     {"data.loader", "data.pack", "data.features"},
     {"module", "data.datamodule", "data.check"},
     {"runs", "host", "tracking", "config"},
-    {"callbacks", "evaluation"},
+    {"callbacks", "evaluation", "devices"},
     {"train"},
     {"results", "report", "predict", "export"},
     {"cli"},
 )
-TORCH_ONLY = {"losses", "schedules", "attention", "weights", "backbones", "network"}
+TORCH_ONLY = {"losses", "schedules", "attention", "weights", "backbones", "network", "parallel"}
 CONFIG_READERS = {"train", "config"}
 
 
