@@ -27,10 +27,11 @@ from pytorch_lightning.loggers import Logger
 
 from aunet import runs
 from aunet.callbacks import History, SharedSkips, StepSeed
+from aunet.companions import in_step
 from aunet.config import CONF
 from aunet.data.datamodule import FrameDataModule, summary_counts
 from aunet.data.faults import DataError
-from aunet.devices import Place, first_place, in_step
+from aunet.devices import Place, Termination, first_place
 from aunet.evaluation import evaluate
 from aunet.host import configure_host, describe_host, quiet_lightning
 from aunet.module import ActionUnitModule
@@ -205,7 +206,7 @@ def _fit(
     module: ActionUnitModule = instantiate(cfg.model, _convert_="all")
     module.to(memory_format=torch.channels_last)
     history = History(folder, title, every=None if cfg.progress else 20)
-    callbacks: list[pl.Callback] = [StepSeed(cfg.seed, place.rank), SharedSkips()]
+    callbacks: list[pl.Callback] = [StepSeed(cfg.seed, place.rank), SharedSkips(), Termination()]
     trial = bool(cfg.trainer.get("fast_dev_run"))
     if not trial:
         common: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}

@@ -1,4 +1,4 @@
-"""Several devices make the run that one makes: the steps, the frames, the folder, and what happens to failures.
+"""Several devices make the run that one makes: its steps, its frames, its folder; and failures end it.
 
 On a CPU, by gloo. The runs descend by plain gradients: Adam takes the rounding noise in the gradient of a
 bias before batch normalisation, which is zero in exact arithmetic, for a direction, with one process as well.
@@ -6,13 +6,14 @@ bias before batch normalisation, which is zero in exact arithmetic, for a direct
 
 import csv
 import json
-import logging
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,18 +22,19 @@ import numpy as np
 import pytest
 import torch
 from hydra.types import RunMode
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from layouts import write_affwild2
 from pytorch_lightning.strategies import DDPStrategy
 from test_datamodule import SIZE, datamodule, order
 from torch import nn
 
-from aunet import devices
+from aunet import companions
 from aunet.callbacks import SharedSkips, StepSeed
+from aunet.companions import in_step
 from aunet.data.faults import DataError
 from aunet.data.loader import EpochBatches
-from aunet.devices import Place, first_place, in_step
+from aunet.devices import Place, Termination, first_place
 from aunet.parallel import WholeBatchNorm, whole_batch, whole_batch_norms
 from aunet.runs import RunError
 from aunet.train import train
@@ -154,7 +156,8 @@ def test_batch_size_counts_the_frames_of_all_processes(small):
     whole = order(datamodule(small, batch_size=6).train_dataloader(), 1)
     parts = [order(placed(small, rank, 3, batch_size=6).train_dataloader(), 1) for rank in range(3)]
     assert [[len(rows) for rows in part] for part in parts] == [[2] * 3] * 3
-    assert [sorted(sum(rows, [])) for rows in zip(*parts, strict=True)] == [sorted(rows) for rows in whole]
+    for step, rows in enumerate(whole):
+        assert sorted(chain(*(part[step] for part in parts))) == sorted(rows)
 
 
 @pytest.mark.parametrize(("batch_size", "named"), [(4, "batch_size=4 is"), (64, r"batch_size=18 \(all")])
@@ -175,7 +178,9 @@ def test_further_processes_take_the_features_of_the_first(small, tmp_path):
     damaged = datamodule(root).tables["train"].source.path(4)
     first, further = (datamodule(root, on_bad="skip") for _ in range(2))
     damaged.write_bytes(b"")
-    first.cache_features(lambda frames: frames[:, :, ::8, ::8].float(), torch.device("cpu"), tmp_path / "maps")
+    first.cache_features(
+        lambda frames: frames[:, :, ::8, ::8].float(), torch.device("cpu"), tmp_path / "maps"
+    )
     further.open_features(tmp_path / "maps")
     for split in ("train", "val"):
         pairs = zip(*(module.batches(split, torch.device("cpu")) for module in (first, further)), strict=True)
@@ -266,7 +271,7 @@ def other(monkeypatch):
             started.append(process)
             return process, told
 
-        monkeypatch.setattr(devices, "_start", start)
+        monkeypatch.setattr(companions, "_start", start)
         return started
 
     return prepare
@@ -305,17 +310,35 @@ def test_own_failure_ends_the_others(other, error):
     assert started[0].exitcode == -9
 
 
+def _stuck_until(ended):
+    assert ended.wait(60)
+    raise LOST
+
+
 def test_process_that_does_not_notice_a_loss_is_ended(other, monkeypatch, caplog):
     """As NCCL would not."""
-    monkeypatch.setattr(devices, "_PATIENCE", 0.2)
+    monkeypatch.setattr(companions, "_PATIENCE", 1.0)
     ended, codes = threading.Event(), []
     monkeypatch.setattr(os, "_exit", lambda code: (codes.append(code), ended.set()))
     other(sys.exit, 3, None)
     with pytest.raises(RunError), in_step(Place(0, 2), print):
-        assert ended.wait(60)
-        raise LOST
+        _stuck_until(ended)
     assert codes[0] == 1
     assert "process 1 of 2 ended without a word (exit code 3" in caplog.text
+
+
+def test_process_of_several_leaves_when_asked_to(monkeypatch):
+    """A further one silently, the first by way of everything that has to be closed."""
+    handlers = {}
+    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
+    Termination().on_train_start(SimpleNamespace(world_size=1), None)
+    assert not handlers
+    Termination().on_train_start(SimpleNamespace(world_size=2, is_global_zero=False), None)
+    assert handlers == {signal.SIGTERM: signal.SIG_DFL}
+    Termination().on_train_start(SimpleNamespace(world_size=2, is_global_zero=True), None)
+    with pytest.raises(SystemExit) as caught:
+        handlers[signal.SIGTERM](signal.SIGTERM, None)
+    assert caught.value.code == 143
 
 
 # Whole runs ------------------------------------------------------------------------------------------------
@@ -338,7 +361,7 @@ def history(folder):
 def test_run_on_two_devices_is_the_run_on_one(compose, uneven, tmp_path, monkeypatch):
     """Though it fails within its second epoch, in one sentence, and the same command has to go on."""
     row = (
-        *("experiment=table1/ours", "backbone.filters=[4,4,4,4,4,4]", "data.read.drop_row_if_any=false"),
+        *("experiment=table1/ours", "backbone.filters=[4,4,4]", "data.read.drop_row_if_any=false"),
         *(f"data.root={uneven}", "data.val_batch_size=7", "checkpoint_minutes=0", "lr=0.05", "lr_after=0.05"),
         *("optimizer._target_=torch.optim.SGD", "~optimizer.betas", "~optimizer.eps"),
         *("loss._target_=ddp_parts.Stumbling", f"+loss.flag={tmp_path / 'flag'}", "+loss.at=8"),
@@ -386,6 +409,6 @@ def test_run_on_two_devices_is_the_run_on_one(compose, uneven, tmp_path, monkeyp
         torch.testing.assert_close(states[0][name], value, rtol=1e-4, atol=1e-4)
 
     # Finished on any number of devices, without another process.
-    monkeypatch.setattr(devices, "_start", lambda *_: pytest.fail("a process was started"))
+    monkeypatch.setattr(companions, "_start", lambda *_: pytest.fail("a process was started"))
     assert train(two) == metrics
     assert train(compose(*row, "sweep=one", *TWO)) == expected

@@ -27,6 +27,7 @@ LAYERS: tuple[set[str], ...] = (
     {"module", "data.datamodule", "data.check"},
     {"runs", "host", "tracking", "config"},
     {"callbacks", "evaluation", "devices"},
+    {"companions"},
     {"train"},
     {"results", "report", "predict", "export"},
     {"cli"},
