@@ -34,12 +34,13 @@ NO_EFFECT = (
     "logger", "out_dir", "runs", "host", "progress", "checkpoint_minutes", "data.root", "data.workers",
     "data.threads", "data.val_batch_size", "data.prepare", "data.on_bad", "data.read.crops",
     "data.read.annotations", "data.read.pictures", "data.read.file", "trainer.default_root_dir",
-    "trainer.enable_progress_bar", "title", "paper_f1", "reference", "model", "weights", "vggface",
-    "sampling", "augmentation",
+    "trainer.enable_progress_bar", "trainer.devices", "trainer.strategy", "title", "paper_f1", "reference",
+    "model", "weights", "vggface", "sampling", "augmentation",
 )  # fmt: skip
 """Keys of the configuration that change no result; all others make a run another run. The data themselves are
-compared by their fingerprint; ``model``, ``weights``, ``vggface``, ``sampling`` and ``augmentation`` only
-feed or join other keys."""
+compared by their fingerprint; several devices make the steps of one, see ``aunet.parallel``, but for other
+dropout masks, which another kind of device draws too; ``model``, ``weights``, ``vggface``, ``sampling`` and
+``augmentation`` only feed or join other keys."""
 
 _PLACE_OF_PART = re.compile(r"data\.read\.parts\.[^.]+\.(root|read\.(crops|annotations|pictures|file))")
 """Where the parts of a mixed data set lie."""
