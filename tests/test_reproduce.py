@@ -1,4 +1,4 @@
-"""The script behind ``make table1``, on tiny data: rows, table, a second call, failures. Kills: test_sweeps."""
+"""The script behind ``make table1``, on tiny data: rows, table, a second call, failures."""
 
 import json
 import subprocess
