@@ -29,6 +29,7 @@ LAYERS: tuple[set[str], ...] = (
     {"callbacks", "checkpoints", "evaluation", "failures", "cells"},
     {"train", "sweeps"},
     {"command", "results", "status", "report", "predict", "export"},
+    {"columns"},
     {"tables"},
     {"reproduce"},
     {"cli"},
