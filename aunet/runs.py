@@ -169,8 +169,12 @@ def logged(file: Path) -> Iterator[None]:
         handler.close()
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path, remedy: str = "remove the run's folder") -> dict[str, Any] | None:
     """Content of a file that must hold a JSON object; None where there is no file.
+
+    Args:
+        path: Of the file.
+        remedy: What the error says to do.
 
     Raises:
         RunError: The file is damaged.
@@ -180,9 +184,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError as error:  # no JSON, or no text at all
-        raise RunError(f"{path}: not JSON ({error}); remove the run's folder") from None
+        raise RunError(f"{path}: not JSON ({error}); {remedy}") from None
     if not isinstance(content, dict):
-        raise RunError(f"{path}: no JSON object; remove the run's folder")
+        raise RunError(f"{path}: no JSON object; {remedy}")
     return content
 
 

@@ -31,6 +31,7 @@ LAYERS: tuple[set[str], ...] = (
     {"fitting"},
     {"train", "sweeps"},
     {"command", "results", "status", "report", "predict", "export"},
+    {"columns"},
     {"tables"},
     {"reproduce"},
     {"cli"},
