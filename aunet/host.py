@@ -65,8 +65,8 @@ def quiet_lightning() -> None:
 def describe_host() -> dict[str, Any]:
     """What a run was made on: system, processor, cores, GPUs if there are any, and the job on a cluster.
 
-    The job is a dict of those of ``JOB_VARIABLES`` that are set: its log is found by its number, and it can be
-    seen that rows which shared a machine had a GPU each.
+    The job is a dict of those of ``JOB_VARIABLES`` that are set: its log is found by its number, and it can
+    be seen that rows which shared a machine had a GPU each.
     """
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {

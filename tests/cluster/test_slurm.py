@@ -79,11 +79,12 @@ def test_killed_row_is_finished_by_the_same_command_and_the_other_row_is_left(cl
 
 def test_row_that_is_longer_than_its_time_limit_is_queued_again_and_goes_on(cluster, affwild2, tmp_path):
     row = ("epochs=40", f"data.root={affwild2}")
+    workers = "data.workers=2"  # to which Slurm sends its signal, too
     limits = ("timeout_min=9", "signal_delay_s=5", "cpus_per_task=2")
     command = (*SLURM, *(f"hydra.launcher.{limit}" for limit in limits), *row)
     whole, cut = (tmp_path / "runs" / sweep / "ours" / "seed0" for sweep in ("whole", "cut"))
     with (
-        rows.sweep(*command, "sweep=cut", cwd=tmp_path, env=cluster) as sweep,
+        rows.sweep(*command, workers, "sweep=cut", cwd=tmp_path, env=cluster) as sweep,
         rows.sweep(*row, "sweep=whole", cwd=tmp_path, env=os.environ) as undisturbed,
     ):
         sweep.until((cut / "last.ckpt").exists)
