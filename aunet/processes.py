@@ -14,17 +14,18 @@ def usable_cores() -> int:
 
 
 def leave_signals(number: int = 0) -> None:
-    """Lets this worker process ignore SIGUSR1 and SIGUSR2, which are its parent's business.
+    """Lets this worker process ignore what Slurm tells its job, which is its parent's business.
 
-    Slurm sends the signal that a job's time is nearly up to each of its processes. A forked worker would run
-    the handler that it has inherited, and queue the job again as its parent does; a spawned one would die.
+    Slurm sends SIGUSR1 or SIGUSR2, when time is nearly up, and SIGTERM to each process of a job. A forked
+    worker would run the handler that it has inherited, and queue the job again as its parent does; others
+    would die, and their parent would fail of that before it has ended in order. Workers end with it.
 
     Args:
         number: Of the worker, as a DataLoader tells it.
     """
-    for name in ("SIGUSR1", "SIGUSR2"):
-        if hasattr(signal, name):  # not on Windows
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if "SLURM_JOB_ID" in os.environ:
+        for name in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM):
+            signal.signal(name, signal.SIG_IGN)
 
 
 @functools.cache

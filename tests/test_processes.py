@@ -64,14 +64,16 @@ class Pids(torch.utils.data.Dataset):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR2"), reason="no such signal here")
+@pytest.mark.parametrize("sent", [signal.Signals.SIGUSR2, signal.Signals.SIGTERM])
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_signal_to_all_processes_of_a_job_is_the_parents_alone(method, tmp_path):
-    """As Slurm tells a job that its time is nearly up."""
+def test_signal_to_all_processes_of_a_job_is_the_parents_alone(method, sent, tmp_path, monkeypatch):
+    """As Slurm tells a job that its time is nearly up, and ends it."""
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
 
     def handler(number, frame):
         (tmp_path / str(os.getpid())).touch()
 
-    before = signal.signal(signal.SIGUSR2, handler)
+    before = signal.signal(sent, handler)
     try:
         items = iter(
             torch.utils.data.DataLoader(
@@ -81,8 +83,8 @@ def test_signal_to_all_processes_of_a_job_is_the_parents_alone(method, tmp_path)
         workers = {int(next(items)) for _ in range(8)}
         assert len(workers) == 2
         for process in (*workers, os.getpid()):
-            os.kill(process, signal.SIGUSR2)
+            os.kill(process, sent)
         assert {int(next(items)) for _ in range(40)} == workers
     finally:
-        signal.signal(signal.SIGUSR2, before)
+        signal.signal(sent, before)
     assert [path.name for path in tmp_path.iterdir()] == [str(os.getpid())]
