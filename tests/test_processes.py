@@ -2,13 +2,15 @@
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
 
 import pytest
+import torch
 
-from aunet.processes import usable_cores
+from aunet.processes import leave_signals, usable_cores
 
 PARENT = """
 import multiprocessing, os, sys, time
@@ -48,3 +50,41 @@ def test_worker_ends_with_its_killed_parent(method, tmp_path):
     assert parent.stdout.read() == ""  # to the end of the pipe, which the worker holds open
     assert time.monotonic() - started < 60
     parent.stdout.close()
+
+
+class Pids(torch.utils.data.Dataset):
+    """Items are the number of the process that makes them."""
+
+    def __len__(self):
+        return 1000
+
+    def __getitem__(self, index):
+        time.sleep(0.01)
+        return os.getpid()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR2"), reason="no such signal here")
+@pytest.mark.parametrize("sent", [signal.Signals.SIGUSR2, signal.Signals.SIGTERM])
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_signal_to_all_processes_of_a_job_is_the_parents_alone(method, sent, tmp_path, monkeypatch):
+    """As Slurm tells a job that its time is nearly up, and ends it."""
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+
+    def handler(number, frame):
+        (tmp_path / str(os.getpid())).touch()
+
+    before = signal.signal(sent, handler)
+    try:
+        items = iter(
+            torch.utils.data.DataLoader(
+                Pids(), num_workers=2, worker_init_fn=leave_signals, multiprocessing_context=method
+            )
+        )
+        workers = {int(next(items)) for _ in range(8)}
+        assert len(workers) == 2
+        for process in (*workers, os.getpid()):
+            os.kill(process, sent)
+        assert {int(next(items)) for _ in range(40)} == workers
+    finally:
+        signal.signal(sent, before)
+    assert [path.name for path in tmp_path.iterdir()] == [str(os.getpid())]

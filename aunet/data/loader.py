@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Sampler
 from aunet.data.batches import Batch, FeatureDataset, FrameDataset, Rows
 from aunet.data.device import Move, Side, prefetched
 from aunet.data.faults import DataError
+from aunet.processes import leave_signals
 
 
 class EpochBatches(Sampler[Rows]):
@@ -91,6 +92,7 @@ class FrameLoader(DataLoader[Batch]):
             batch_sampler=batches,  # type: ignore[arg-type]  # torch asks for lists; arrays serve as well
             collate_fn=_as_is,
             num_workers=workers,
+            worker_init_fn=leave_signals,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
