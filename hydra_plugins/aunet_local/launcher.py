@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from hydra.core.utils import (
@@ -104,8 +104,8 @@ class LocalLauncher(Launcher):
                     row = waiting.popleft()
                     row.place = free.pop(0)
                     running[self._start(context, row)] = row
-                for connection in wait(list(running)):
-                    row = running.pop(connection)  # type: ignore[call-overload]  # wait gives back what it got
+                for connection in cast("list[Connection]", wait(list(running))):
+                    row = running.pop(connection)
                     free.append(row.place)
                     result = self._result(connection, row)
                     if result is None:
@@ -129,6 +129,7 @@ class LocalLauncher(Launcher):
         return _Row(number, config)
 
     def _start(self, context: Any, row: _Row) -> Connection:
+        ours: Connection
         ours, theirs = context.Pipe(duplex=False)
         gpu = self.gpus[row.place % len(self.gpus)] if self.gpus else None
         name = JobRuntime.instance().get("name")
@@ -144,7 +145,7 @@ class LocalLauncher(Launcher):
         try:
             result.status, result.return_value = connection.recv()
             return result
-        except EOFError:
+        except (EOFError, OSError):  # it has ended before it said a word, or within one
             pass
         finally:
             connection.close()
