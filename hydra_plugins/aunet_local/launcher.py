@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from hydra._internal.callbacks import Callbacks
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import (
     JobReturn,
     JobRuntime,
@@ -133,7 +135,7 @@ class LocalLauncher(Launcher):
         ours, theirs = context.Pipe(duplex=False)
         gpu = self.gpus[row.place % len(self.gpus)] if self.gpus else None
         name = JobRuntime.instance().get("name")
-        arguments = (theirs, gpu, name, self.hydra_context, self.task_function, row.config)
+        arguments = (theirs, gpu, name, self.hydra_context.callbacks, self.task_function, row.config)
         row.process = context.Process(target=_work, args=arguments, name=f"row{row.number}")
         row.process.start()
         theirs.close()  # so that its end is seen here
@@ -169,7 +171,7 @@ def _work(
     connection: Connection,
     gpu: str | None,
     name: str,
-    hydra_context: HydraContext,
+    callbacks: Callbacks,
     task_function: TaskFunction,
     config: DictConfig,
 ) -> None:
@@ -181,7 +183,8 @@ def _work(
     setup_globals()
     JobRuntime.instance().set("name", name)
     result = run_job(
-        hydra_context=hydra_context,
+        # The configuration is composed: nothing asks for its loader, which does not always travel.
+        hydra_context=HydraContext(config_loader=cast("ConfigLoader", None), callbacks=callbacks),
         task_function=task_function,
         config=config,
         job_dir_key="hydra.sweep.dir",
