@@ -103,9 +103,9 @@ def latex(table: Table) -> str:
     for title, columns, rows in parts:
         lines += [
             "\\begin{table}",
-            "\\centering\\scriptsize\\setlength{\\tabcolsep}{2pt}",
+            "\\centering\\scriptsize\\setlength{\\tabcolsep}{2pt}\\setlength{\\belowcaptionskip}{4pt}",
             f"\\caption{{{_tex(title)}}}",
-            "\\begin{tabularx}{\\linewidth}{@{}>{\\raggedright\\arraybackslash}X"
+            "\\begin{tabularx}{\\linewidth}{@{}>{\\raggedright\\arraybackslash\\hangindent=1em}X"
             f"{'r' * (len(columns) - 1)}@{{}}}}",
             "\\toprule",
             " & ".join(map(_tex_header, columns)) + " \\\\",

@@ -391,7 +391,9 @@ def test_latex_has_a_cell_for_every_figure(table):
     ]  # fmt: skip
     assert result[2][5] == "$<$0.001"
     assert result[1][1:] == ["failed", *["--"] * 5, "0 of 3", "--", "--"]
-    columns = re.findall(r"\\begin{tabularx}{\\linewidth}{@{}>{\\raggedright\\arraybackslash}X(r*)@{}}", text)
+    columns = re.findall(
+        r"\\begin{tabularx}{\\linewidth}{@{}>{\\raggedright\\arraybackslash\\hangindent=1em}X(r*)@{}}", text
+    )
     assert [len(found) for found in columns] == [9, 12]
     assert all(f"% {note}" in text.splitlines() for note in notes(table))
     assert r"*: several seeds, p $<$ 0.05, and 0 lies outside the difference's 95\% interval." in text
