@@ -7,6 +7,8 @@ import signal
 import threading
 from multiprocessing.connection import wait
 
+_SECONDS_TO_END = 20  # of the 30 after which Slurm kills what is left
+
 
 def usable_cores() -> int:
     """Cores that this process may use, which a cluster job's may be fewer than the machine has."""
@@ -14,18 +16,19 @@ def usable_cores() -> int:
 
 
 def leave_signals(number: int = 0) -> None:
-    """Lets this worker process ignore what Slurm tells its job, which is its parent's business.
+    """Leaves what Slurm tells each process of a job to this worker's parent.
 
-    Slurm sends SIGUSR1 or SIGUSR2, when time is nearly up, and SIGTERM to each process of a job. A forked
-    worker would run the handler that it has inherited, and queue the job again as its parent does; others
-    would die, and their parent would fail of that before it has ended in order. Workers end with it.
+    Of SIGUSR1 or SIGUSR2, when time is nearly up, a forked worker would run the handler that it has inherited
+    and queue the job again as its parent does; a spawned one would die. Of SIGTERM it would die at once, and
+    its parent would fail of that before it has ended in order: this gives it time to.
 
     Args:
         number: Of the worker, as a DataLoader tells it.
     """
     if "SLURM_JOB_ID" in os.environ:
-        for name in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM):
-            signal.signal(name, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_SECONDS_TO_END))
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import time
 import pytest
 import torch
 
+from aunet import processes
 from aunet.processes import leave_signals, usable_cores
 
 PARENT = """
@@ -88,3 +89,15 @@ def test_signal_to_all_processes_of_a_job_is_the_parents_alone(method, sent, tmp
     finally:
         signal.signal(sent, before)
     assert [path.name for path in tmp_path.iterdir()] == [str(os.getpid())]
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no forks here")
+def test_worker_that_was_told_to_end_does_so_in_time(monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setattr(processes, "_SECONDS_TO_END", 1)
+    worker = multiprocessing.get_context("fork").Process(target=lambda: (leave_signals(), time.sleep(60)))
+    worker.start()
+    time.sleep(1)
+    worker.terminate()
+    worker.join(30)
+    assert worker.exitcode == -signal.SIGALRM
