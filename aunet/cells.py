@@ -105,7 +105,7 @@ def read_cells(sweep: Path) -> list[Cell]:
         number = folder.name.removeprefix("seed").removesuffix(".failed.json")
         if number.isdecimal() and (folder.is_dir() or folder.suffix == ".json"):
             row = folder.parent.name
-            facts.setdefault((row, int(number)), {"title": row, "reference": "ours"})
+            facts.setdefault((row, int(number)), {"title": row, "reference": ""})
     rows = list(dict.fromkeys(row for row, _ in facts))
     ordered = sorted(facts, key=lambda run: (rows.index(run[0]), run[1]))
     return [_cell(sweep, row, seed, facts[row, seed]) for row, seed in ordered]
@@ -128,14 +128,16 @@ def require(cell: Cell, keys: Collection[str]) -> None:
 
 def _cell(sweep: Path, row: str, seed: int, facts: Facts) -> Cell:
     folder = sweep / row / f"seed{seed}"
-    waiting = Cell(sweep, row, seed, facts["title"], State.WAITING, facts["reference"])
+    waiting = Cell(sweep, row, seed, facts["title"], State.WAITING, facts["reference"] or "ours")
     at_work = living_owner(folder)  # asked first: a run that ends meanwhile has left its metrics by then
     failure = read_json(failure_file(folder), "remove it")
     said = str(failure.get("reason", "")) if failure else ""
     metrics = read_metrics(folder)
     if metrics is not None:
         title = str(metrics.get("title", waiting.title))
-        return replace(waiting, state=State.DONE, title=title, metrics=metrics, reason=said)
+        reference = facts["reference"] or str(metrics.get("reference", "ours"))
+        done = replace(waiting, state=State.DONE, title=title, reference=reference)
+        return replace(done, metrics=metrics, reason=said)
     begun = replace(waiting, progress=_progress(folder / "progress.json"))
     if at_work:
         return replace(begun, state=State.RUNNING)

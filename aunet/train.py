@@ -147,6 +147,7 @@ def _attempt(cfg: DictConfig, folder: Path) -> dict[str, Any]:
             "title": cfg.title,
             "seed": cfg.seed,
             "paper_f1": cfg.paper_f1,
+            "reference": cfg.reference,
             "data": datamodule.name,
             "data_fingerprint": datamodule.fingerprint(),
             "config_digest": runs.config_digest(config),

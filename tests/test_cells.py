@@ -164,6 +164,14 @@ def test_the_last_plan_says_what_a_row_is_called_and_compared_with(tmp_path):
     assert (cell.title, cell.reference) == ("unplanned", "ours")
 
 
+def test_run_without_a_plan_says_itself_what_it_is_compared_with(tmp_path):
+    folder = write_run(tmp_path, "a")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps(metrics | {"reference": "b"}))
+    write_run(tmp_path, "b")
+    assert {cell.row: cell.reference for cell in read_cells(tmp_path)} == {"a": "b", "b": "ours"}
+
+
 def test_sweeps_that_start_at_once_lose_no_run(tmp_path):
     threads = [
         threading.Thread(target=plan, args=(tmp_path, {(f"row{number}", 0): facts()})) for number in range(8)
