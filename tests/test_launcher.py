@@ -8,6 +8,7 @@ import hydra
 import pytest
 from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus
 from hydra.errors import CompactHydraException
 from hydra.types import HydraContext, RunMode
@@ -35,6 +36,7 @@ def task(cfg):
 @pytest.fixture
 def launch(tmp_path):
     """Launches rows of seeds 0, 1, 2 with a launcher; gives what they returned and what they left."""
+    Plugins.instance()  # imports all plugins anew, now and not after a test has changed one
 
     def run(launcher, *overrides):
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
@@ -53,7 +55,6 @@ def launch(tmp_path):
 
 
 def test_rows_share_cores_and_have_a_gpu_each(launch, monkeypatch):
-    # Hydra imports its plugins anew: this class's module may not be the one under its name any more.
     monkeypatch.setitem(LocalLauncher.launch.__globals__, "usable_cores", lambda: 8)
     launcher = LocalLauncher(processes=2)
     launcher.gpus = ["4", "6"]
