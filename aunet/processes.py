@@ -7,6 +7,8 @@ import signal
 import threading
 from multiprocessing.connection import wait
 
+_SECONDS_TO_END = 20  # of the 30 after which Slurm kills what is left
+
 
 def usable_cores() -> int:
     """Cores that this process may use, which a cluster job's may be fewer than the machine has."""
@@ -14,17 +16,20 @@ def usable_cores() -> int:
 
 
 def leave_signals(number: int = 0) -> None:
-    """Lets this worker process ignore SIGUSR1 and SIGUSR2, which are its parent's business.
+    """Leaves what Slurm tells each process of a job to this worker's parent.
 
-    Slurm sends the signal that a job's time is nearly up to each of its processes. A forked worker would run
-    the handler that it has inherited, and queue the job again as its parent does; a spawned one would die.
+    Of SIGUSR1 or SIGUSR2, when time is nearly up, a forked worker would run the handler that it has
+    inherited, and queue the job again as its parent does; a spawned one would die. Of SIGTERM, it would die
+    at once, and its parent would fail of that before it has ended in order: this gives it time to.
 
     Args:
         number: Of the worker, as a DataLoader tells it.
     """
-    for name in ("SIGUSR1", "SIGUSR2"):
-        if hasattr(signal, name):  # not on Windows
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if "SLURM_JOB_ID" in os.environ:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_SECONDS_TO_END))
 
 
 @functools.cache

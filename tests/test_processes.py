@@ -10,6 +10,7 @@ import time
 import pytest
 import torch
 
+from aunet import processes
 from aunet.processes import leave_signals, usable_cores
 
 PARENT = """
@@ -64,14 +65,16 @@ class Pids(torch.utils.data.Dataset):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR2"), reason="no such signal here")
+@pytest.mark.parametrize("sent", [signal.Signals.SIGUSR2, signal.Signals.SIGTERM])
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_signal_to_all_processes_of_a_job_is_the_parents_alone(method, tmp_path):
-    """As Slurm tells a job that its time is nearly up."""
+def test_signal_to_all_processes_of_a_job_is_the_parents_alone(method, sent, tmp_path, monkeypatch):
+    """As Slurm tells a job that its time is nearly up, and ends it."""
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
 
     def handler(number, frame):
         (tmp_path / str(os.getpid())).touch()
 
-    before = signal.signal(signal.SIGUSR2, handler)
+    before = signal.signal(sent, handler)
     try:
         items = iter(
             torch.utils.data.DataLoader(
@@ -81,8 +84,20 @@ def test_signal_to_all_processes_of_a_job_is_the_parents_alone(method, tmp_path)
         workers = {int(next(items)) for _ in range(8)}
         assert len(workers) == 2
         for process in (*workers, os.getpid()):
-            os.kill(process, signal.SIGUSR2)
+            os.kill(process, sent)
         assert {int(next(items)) for _ in range(40)} == workers
     finally:
-        signal.signal(signal.SIGUSR2, before)
+        signal.signal(sent, before)
     assert [path.name for path in tmp_path.iterdir()] == [str(os.getpid())]
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no forks here")
+def test_worker_that_was_told_to_end_does_so_in_time(monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setattr(processes, "_SECONDS_TO_END", 1)
+    worker = multiprocessing.get_context("fork").Process(target=lambda: (leave_signals(), time.sleep(60)))
+    worker.start()
+    time.sleep(1)
+    worker.terminate()
+    worker.join(30)
+    assert worker.exitcode == -signal.SIGALRM

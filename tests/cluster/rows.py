@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import platform
-import signal
 import subprocess
 import sys
 import tempfile
@@ -32,12 +31,12 @@ class Sweep:
     process: subprocess.Popen[bytes]
     log: Path
 
-    def until(self, condition: Callable[[], object], seconds: float = 300) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = 600) -> None:
         """Waits until a condition holds, as long as it runs."""
         eventually(lambda: condition() or self.process.poll() is not None, seconds)
         assert self.process.poll() is None, "the sweep has ended"
 
-    def end(self, seconds: float = 300) -> tuple[int, str]:
+    def end(self, seconds: float = 600) -> tuple[int, str]:
         """Waits for it; exit code and output."""
         return self.process.wait(seconds), self.log.read_text()
 
@@ -80,12 +79,6 @@ def eventually(condition: Callable[[], object], seconds: float = 60) -> None:
             said = f"{error}: {error.stdout}{error.stderr}"
         time.sleep(0.3)
     raise TimeoutError(f"after {seconds} s: {said}")
-
-
-def pending(pid: int, sent: signal.Signals) -> bool:
-    """Whether a process, which is stopped, has been sent a signal."""
-    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    return bool(int(status["ShdPnd"], 16) >> (sent - 1) & 1)
 
 
 def attempts(folder: Path) -> list[dict[str, Any]]:

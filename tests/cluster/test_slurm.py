@@ -49,7 +49,7 @@ def shorten(cluster, job):
 
 
 def test_killed_row_is_finished_by_the_same_command_and_the_other_row_is_left(cluster, affwild2, tmp_path):
-    command = (*SLURM, "seed=0,1", "epochs=30", f"data.root={affwild2}")
+    command = (*SLURM, "seed=0,1", "epochs=20", f"data.root={affwild2}")
     other, killed = (tmp_path / "runs" / "table1" / "ours" / f"seed{seed}" for seed in (0, 1))
     with rows.sweep(*command, cwd=tmp_path, env=cluster) as sweep:
         sweep.until((killed / "last.ckpt").exists)
@@ -72,13 +72,13 @@ def test_killed_row_is_finished_by_the_same_command_and_the_other_row_is_left(cl
     assert (other / "metrics.json").stat().st_mtime_ns == finished
     assert len(attempts(other)) == 1
     assert len(attempts(killed)) == 2
-    assert json.loads((killed / "metrics.json").read_text())["epochs"] == 30
+    assert json.loads((killed / "metrics.json").read_text())["epochs"] == 20
     # Slurm's files are beside the sweep, not in the rows' folders.
     assert list((tmp_path / "runs" / ".submitit").glob("*/*_log.out"))
 
 
 def test_row_that_is_longer_than_its_time_limit_is_queued_again_and_goes_on(cluster, affwild2, tmp_path):
-    row = ("epochs=40", f"data.root={affwild2}")
+    row = ("epochs=25", f"data.root={affwild2}")
     workers = "data.workers=2"  # to which Slurm sends its signal, too
     limits = ("timeout_min=9", "signal_delay_s=5", "cpus_per_task=2")
     command = (*SLURM, *(f"hydra.launcher.{limit}" for limit in limits), *row)
@@ -89,10 +89,8 @@ def test_row_that_is_longer_than_its_time_limit_is_queued_again_and_goes_on(clus
     ):
         sweep.until((cut / "last.ckpt").exists)
         process = worker(cut)
-        os.kill(process, signal.SIGSTOP)  # it takes for ever, as if the file system hung
+        os.kill(process, signal.SIGSTOP)  # as if the file system hung; Slurm lets it go on when it signals
         shorten(cluster, attempts(cut)[0]["job"]["SLURM_JOB_ID"])
-        sweep.until(lambda: rows.pending(process, signal.SIGUSR2))
-        os.kill(process, signal.SIGCONT)
         code, output = sweep.end()
         assert code == 0, output
         assert undisturbed.end()[0] == 0
