@@ -9,7 +9,9 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from torch import distributed
 
+from aunet.data.datamodule import FrameDataModule
 from aunet.runs import replacing, write_json
 
 log = logging.getLogger(__name__)
@@ -23,17 +25,37 @@ class StepSeed(Callback):
 
     Args:
         seed: The run's seed.
+        rank: Number of this process in a run on several devices: each draws numbers of its own, the first
+            those of a single process.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, rank: int = 0) -> None:
         self.seed = seed
+        self.rank = rank
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Before a step's first random draw, which is its dropout."""
         step = (self.seed * 1_000_003 + trainer.current_epoch) * 1_000_003 + batch_idx
+        step += self.rank * 2_654_435_769  # far from neighbouring steps; of a CPU's seed 32 bits count
         torch.manual_seed(step % (1 << 63))
+
+
+class SharedSkips(Callback):
+    """Tells every process which pictures the others could not use: checkpoint and record count them all."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Before the epoch's checkpoint is written."""
+        if trainer.world_size == 1:
+            return
+        # Lightning does not declare trainer.datamodule.
+        datamodule: FrameDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        skipped: list[Any] = [None] * trainer.world_size
+        distributed.all_gather_object(skipped, datamodule.skipped)
+        for of_one in skipped:
+            for split, rows in of_one.items():
+                datamodule.count_skipped(split, rows)
 
 
 class History(Callback):

@@ -8,7 +8,7 @@ runs/<sweep>/
   <row>/seed<k>.failed.json  why the last attempt of a run failed
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -105,23 +105,41 @@ def read_cells(sweep: Path) -> list[Cell]:
         number = folder.name.removeprefix("seed").removesuffix(".failed.json")
         if number.isdecimal() and (folder.is_dir() or folder.suffix == ".json"):
             row = folder.parent.name
-            facts.setdefault((row, int(number)), {"title": row, "reference": "ours"})
+            facts.setdefault((row, int(number)), {"title": row, "reference": ""})
     rows = list(dict.fromkeys(row for row, _ in facts))
     ordered = sorted(facts, key=lambda run: (rows.index(run[0]), run[1]))
     return [_cell(sweep, row, seed, facts[row, seed]) for row, seed in ordered]
 
 
+def require(cell: Cell, keys: Collection[str]) -> None:
+    """Refuses a finished run whose metrics lack something.
+
+    Args:
+        cell: Any; only the metrics of a finished one are looked at.
+        keys: That ``metrics.json`` must have.
+
+    Raises:
+        RunError: Names file and keys.
+    """
+    missing = [key for key in keys if cell.metrics is not None and key not in cell.metrics]
+    if missing:
+        raise RunError(f"{cell.folder / 'metrics.json'}: lacks {', '.join(missing)}; remove the run's folder")
+
+
 def _cell(sweep: Path, row: str, seed: int, facts: Facts) -> Cell:
     folder = sweep / row / f"seed{seed}"
-    waiting = Cell(sweep, row, seed, facts["title"], State.WAITING, facts["reference"])
-    failure = read_json(failure_file(folder))
+    waiting = Cell(sweep, row, seed, facts["title"], State.WAITING, facts["reference"] or "ours")
+    at_work = living_owner(folder)  # asked first: a run that ends meanwhile has left its metrics by then
+    failure = read_json(failure_file(folder), "remove it")
     said = str(failure.get("reason", "")) if failure else ""
     metrics = read_metrics(folder)
     if metrics is not None:
         title = str(metrics.get("title", waiting.title))
-        return replace(waiting, state=State.DONE, title=title, metrics=metrics, reason=said)
-    begun = replace(waiting, progress=read_json(folder / "progress.json"))
-    if living_owner(folder):
+        reference = facts["reference"] or str(metrics.get("reference", "ours"))
+        done = replace(waiting, state=State.DONE, title=title, reference=reference)
+        return replace(done, metrics=metrics, reason=said)
+    begun = replace(waiting, progress=_progress(folder / "progress.json"))
+    if at_work:
         return replace(begun, state=State.RUNNING)
     if failure is not None:
         return replace(begun, state=State.FAILED, reason=said)
@@ -131,8 +149,19 @@ def _cell(sweep: Path, row: str, seed: int, facts: Facts) -> Cell:
     return waiting
 
 
+def _progress(file: Path) -> dict[str, Any] | None:
+    content = read_json(file, "remove it")
+    if content is None:
+        return None
+    perhaps = [content.get(key, "missing") for key in ("f1", "seconds_left")]
+    told = [content.get(key) for key in ("epoch", "epochs", "done")] + [p for p in perhaps if p is not None]
+    if not all(isinstance(value, (int, float)) for value in told):
+        raise RunError(f"{file}: does not tell how far the run is; remove it")
+    return content
+
+
 def _planned(sweep: Path) -> dict[tuple[str, int], Facts]:
-    content = read_json(sweep / PLAN)
+    content = read_json(sweep / PLAN, "remove it")
     try:
         return {
             (str(run["row"]), int(run["seed"])): {

@@ -142,12 +142,14 @@ def _render(options: argparse.Namespace) -> None:
 
 
 def _table(options: argparse.Namespace) -> None:
+    from aunet.cells import read_cells
     from aunet.results import read_table
     from aunet.tables import TEXT, print_table, write_table
 
+    for folder in options.runs:
+        if not read_cells(Path(folder)):
+            sys.exit(f"aunet: {folder} holds no sweep (expected <row>/seed<k>/metrics.json)")
     table = read_table(options.runs, options.reference)
-    if not table.rows:
-        sys.exit(f"aunet: {' '.join(options.runs)}: no runs (expected <row>/seed<k>/metrics.json)")
     if options.format == "terminal":
         print_table(table)
     else:

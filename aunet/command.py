@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from aunet import sweeps
 from aunet.config import CONF
 from aunet.failures import USER_ERRORS, cause_of, reason
+from aunet.launchers import require_launcher
 from aunet.train import train
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ def main() -> None:
         SystemExit: Something has failed. Of a sweep, every run that has not finished is listed before.
     """
     sweeps.Plan.asked.clear()
+    require_launcher(sys.argv[1:])
     try:
         _hydra_main()
     finally:

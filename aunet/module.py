@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import Metric
+from torchmetrics import MeanMetric, Metric
 
 from aunet.metrics import confusion_counts, f1_metrics
 from aunet.network import AUNet
+from aunet.parallel import whole_batch
 
 Batch = Mapping[str, Tensor]
 """``frames`` (B, 3, H, W) uint8 or ``features`` (B, C, h, w); ``labels`` (B, num_aus); ``index`` (B,)."""
@@ -71,6 +72,7 @@ class ActionUnitModule(pl.LightningModule):
         self.scheduler = scheduler
         self.aus = tuple(aus)
         self.val_counts = ConfusionCounts(len(self.aus))
+        self.val_loss = MeanMetric()
 
     def forward(self, frames: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 or float in [0, 255] -> logits (B, num_aus)."""
@@ -92,9 +94,10 @@ class ActionUnitModule(pl.LightningModule):
             self.loss.set_counts(torch.from_numpy(positives), torch.from_numpy(known))  # type: ignore[operator]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of one batch."""
-        loss: Tensor = self.loss(self.batch_logits(batch), batch["labels"])
-        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=len(batch["labels"]))
+        """Loss of one batch; on several devices the same in each process, that of the whole batch."""
+        logits, labels = whole_batch(self.batch_logits(batch)), whole_batch(batch["labels"])
+        loss: Tensor = self.loss(logits, labels)
+        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=len(labels))
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -111,13 +114,16 @@ class ActionUnitModule(pl.LightningModule):
             )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Adds one batch to the epoch's counts."""
+        """Adds one batch to the epoch's counts and to its loss, a mean over the known labels."""
         logits, labels = self.batch_logits(batch), batch["labels"]
         self.val_counts.update(logits, labels)
-        self.log("val/loss", self.loss(logits, labels), on_epoch=True, sync_dist=True, batch_size=len(labels))
+        self.val_loss.update(self.loss(logits, labels), (labels >= 0).sum())
 
     def on_validation_epoch_end(self) -> None:
-        """Logs macro and per-AU F1 of the pooled counts."""
+        """Logs the loss, and macro and per-AU F1 of the pooled counts, of all processes."""
+        # Not by Lightning's own mean, which rounds the number of frames where processes have unequal shares.
+        self.log("val/loss", self.val_loss.compute())
+        self.val_loss.reset()
         self.log_dict(f1_metrics(self.val_counts.compute().cpu(), self.aus))
         self.val_counts.reset()
 

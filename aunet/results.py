@@ -2,6 +2,7 @@
 
 import json
 import warnings
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +11,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from aunet.cells import Cell, State, read_cells
+from aunet.cells import Cell, State, read_cells, require
 from aunet.facs import au_column
 from aunet.measures import macro, summary
 from aunet.metrics import all_present_f1, f1_per_au, random_f1
@@ -37,14 +39,21 @@ TABLE1 = (
 ALPHA = 0.05
 """Corrected p-value below which a difference counts as more than chance."""
 
+_NEEDED = (
+    "title", "paper_f1", "data", "data_fingerprint", "recipe_digest", "aus", "training_rates", "epochs",
+    "training_seconds", "parameters", "from_scratch", "frozen",
+)  # fmt: skip
+"""What is read of ``metrics.json``."""
+
 
 @dataclass
 class Row:
     """One row of a table: a configuration, its finished seeds averaged.
 
     Attributes:
-        name: The row's name; ``<sweep>/<row>`` where several sweeps share the table.
-        title: In words.
+        name: The row's name; ``<sweep>/<row>`` where several sweeps share the table, with the folder for
+            sweep where two have the same name.
+        title: In words; rows that share them have their names behind.
         seeds: Those that have finished.
         unfinished: Reason for each seed that was asked for and has not finished.
         f1: Macro F1 with its interval over videos and seeds; None without a finished seed, as all below.
@@ -139,6 +148,7 @@ def read_table(
     sweeps: str | Path | Sequence[str | Path],
     reference: str | None = None,
     order: Sequence[str] = TABLE1,
+    resamples: int = 10_000,
 ) -> Table:
     """The table of all runs that some sweeps were asked for or hold.
 
@@ -146,29 +156,38 @@ def read_table(
         sweeps: Folders ``runs/<sweep>`` with ``<row>/seed<k>/`` in them.
         reference: Row that all others are compared with; None: for each row the one that its configuration
             names (``reference``, by default "ours").
-        order: Rows that come first, in this order; others follow as they were asked for.
+        order: Rows of a sweep that come first, in this order; others follow as they were asked for.
+        resamples: Of the intervals and tests, see ``aunet.statistics``.
 
     Raises:
         RunError: The runs saw different data, so that their figures must not share a table; seeds of one row
             were trained by different recipes; a file is damaged; there is no row ``reference``.
     """
-    folders = [Path(sweeps)] if isinstance(sweeps, (str, Path)) else [Path(sweep) for sweep in sweeps]
+    given = [sweeps] if isinstance(sweeps, (str, Path)) else sweeps
+    folders = {Path(sweep).resolve(): Path(sweep) for sweep in given}
+    called = [folder.name for folder in folders]
     cells: dict[str, list[Cell]] = {}
-    for cell in (cell for folder in folders for cell in read_cells(folder)):
-        name = cell.row if len(folders) == 1 else f"{cell.sweep.name}/{cell.row}"
-        cells.setdefault(name, []).append(cell)
+    for place, folder in folders.items():
+        prefix = f"{place.name if called.count(place.name) == 1 else folder}/" if len(folders) > 1 else ""
+        found = read_cells(folder)
+        for cell in sorted(found, key=lambda c: order.index(c.row) if c.row in order else len(order)):
+            cells.setdefault(f"{prefix}{cell.row}", []).append(cell)
     _check_alike(cells)
-    names = sorted(cells, key=lambda name: order.index(name) if name in order else len(order))
+    names = list(cells)
     if reference is not None and reference not in cells:
         raise RunError(f"there is no row {reference!r} to compare with; there are {', '.join(names)}")
     groups: list[str] = []
     runs = {name: _read_runs(cells[name], groups) for name in names}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"\d+ videos: an interval")  # a note says so once
-        rows = [_row(name, cells[name], runs[name]) for name in names]
+        rows = [_row(name, cells[name], runs[name], resamples) for name in names]
         for row in rows:
-            row.reference = reference or _reference(cells[row.name][0], cells)
-        _compare(rows, runs)
+            row.reference = reference or _reference(row.name, cells)
+        _compare(rows, runs, resamples)
+    titles = [row.title for row in rows]
+    for row in rows:
+        if titles.count(row.title) > 1:
+            row.title += f" ({row.name})"
     table = Table(rows, groups=len(groups))
     first = next((cell for name in names for cell in cells[name] if cell.metrics), None)
     if first is not None and first.metrics is not None:
@@ -184,8 +203,9 @@ def _check_alike(cells: Mapping[str, list[Cell]]) -> None:
     saw: dict[str, str] = {}
     for name, group in cells.items():
         for cell in group:
+            require(cell, _NEEDED)
             if cell.metrics:
-                saw.setdefault(cell.metrics["data_fingerprint"], name)
+                saw.setdefault(cell.metrics["data_fingerprint"], f"{name} (seed {cell.seed})")
         if len({cell.metrics["recipe_digest"] for cell in group if cell.metrics}) > 1:
             raise RunError(
                 f"{group[0].folder.parent}: seeds were trained with different configurations (compare their "
@@ -204,12 +224,11 @@ def _read_runs(cells: Iterable[Cell], groups: list[str]) -> _Runs:
     for cell in cells:
         if cell.metrics is None:
             continue
-        probs, labels, group, number = _grouped(cell, groups)
+        probs, labels, group, number = _grouped(cell, cell.metrics, groups)
         runs.metrics[cell.seed] = cell.metrics
         runs.counts[cell.seed] = video_counts(probs, labels, number)
         if len(groups) > 1:  # of a single one, no threshold can be tuned elsewhere
-            weight = cell.metrics.get("pos_weight")
-            runs.measures[cell.seed] = summary(probs.astype(np.float32), labels, group, weight)
+            runs.measures[cell.seed] = summary(probs, labels, group, cell.metrics.get("pos_weight"))
     return runs
 
 
@@ -218,43 +237,57 @@ def _counts(cells: Iterable[Cell], groups: list[str]) -> dict[int, Counts]:
     found = {}
     for cell in cells:
         if cell.metrics is not None:
-            probs, labels, _, number = _grouped(cell, groups)
+            probs, labels, _, number = _grouped(cell, cell.metrics, groups)
             found[cell.seed] = video_counts(probs, labels, number)
     return found
 
 
-def _grouped(cell: Cell, groups: list[str]) -> tuple[Any, npt.NDArray[np.int8], Any, npt.NDArray[np.int64]]:
+def _grouped(
+    cell: Cell, metrics: Mapping[str, Any], groups: list[str]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8], npt.NDArray[Any], npt.NDArray[np.int64]]:
     """Probabilities, labels, group and the group's number of each frame of a run."""
-    logits, labels, group = _predictions(cell.folder / "predictions.npz")
+    logits, labels, group = _predictions(cell.folder, len(metrics["aus"]))
     names, number = np.unique(group, return_inverse=True)
     if not groups:
         groups += names.tolist()
     elif groups != names.tolist():
-        raise RunError(f"{cell.folder}: its validation videos are not those of the other runs")
-    return 1 / (1 + np.exp(-logits.astype(np.float64))), labels, group, number
+        raise RunError(
+            f"{cell.folder}: its validation videos are not those of the other runs; move it to another sweep"
+        )
+    # As when the run was evaluated, so that a logit next to 0 counts alike.
+    return torch.from_numpy(logits).float().sigmoid().numpy(), labels, group, number
 
 
-def _predictions(file: Path) -> tuple[npt.NDArray[Any], npt.NDArray[np.int8], npt.NDArray[Any]]:
+def _predictions(folder: Path, num_aus: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
     """Logits, labels, and the group of each frame: base video or person; its video where no group is told."""
+    file = folder / "predictions.npz"
     try:
         with np.load(file, allow_pickle=False) as arrays:
             group = arrays["group"] if "group" in arrays else arrays["video"]
-            return arrays["logits"], arrays["labels"], group
+            logits, labels = arrays["logits"], arrays["labels"]
     # NumPy's, for files that are missing, cut off, no archive, or without one of the arrays.
-    except (OSError, BadZipFile, EOFError, KeyError, ValueError) as error:
+    except (OSError, BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{file}: not readable ({error}); remove the run's folder") from None
+    if not logits.shape == labels.shape == (len(group), num_aus):
+        raise RunError(
+            f"{file}: logits {logits.shape}, labels {labels.shape} and {len(group)} groups are not those of "
+            f"frames with {num_aus} AUs; remove the run's folder"
+        )
+    if not np.isfinite(logits).all() or not np.isin(labels, (-1, 0, 1)).all():
+        raise RunError(f"{file}: a logit is not finite, or a label not 0, 1 or -1; remove the run's folder")
+    return logits, labels, group
 
 
-def _row(name: str, cells: list[Cell], runs: _Runs) -> Row:
+def _row(name: str, cells: list[Cell], runs: _Runs, resamples: int) -> Row:
     unfinished = {c.seed: f"{c.state}: {c.reason}".rstrip(": ") for c in cells if c.state is not State.DONE}
-    row = Row(name, cells[0].title, sorted(runs.metrics), unfinished)
+    row = Row(name, " ".join(cells[0].title.split()), sorted(runs.metrics), unfinished)
     if not row.seeds:
         return row
     metrics = [runs.metrics[seed] for seed in row.seeds]
     counts = [runs.counts[seed] for seed in row.seeds]
     aus = [au_column(au) for au in metrics[0]["aus"]]
-    row.f1 = f1_interval(counts)
-    row.f1_per_au = dict(zip(aus, au_intervals(counts), strict=True))
+    row.f1 = f1_interval(counts, resamples=resamples)
+    row.f1_per_au = dict(zip(aus, au_intervals(counts, resamples=resamples), strict=True))
     if len(row.seeds) > 1:
         row.spread = float(np.std([f1_per_au(c.sum(0)).mean() for c in counts], ddof=1))
     measured = [runs.measures[seed] for seed in row.seeds if seed in runs.measures]
@@ -262,7 +295,7 @@ def _row(name: str, cells: list[Cell], runs: _Runs) -> Row:
         values = np.mean([found[measure] for found in measured], 0)
         per_au = {au: _number(value) for au, value in zip(aus, values, strict=True)}
         row.measures[measure] = {"macro": _number(macro(values)), **per_au}
-    row.title, row.paper_f1 = metrics[0]["title"], metrics[0]["paper_f1"]
+    row.title, row.paper_f1 = " ".join(metrics[0]["title"].split()), metrics[0]["paper_f1"]
     row.starts = "from scratch" if metrics[0]["from_scratch"] else "pre-trained"
     row.starts += ", frozen" if metrics[0]["frozen"] else ""
     row.epochs, row.parameters = metrics[0]["epochs"], metrics[0]["parameters"]
@@ -271,13 +304,14 @@ def _row(name: str, cells: list[Cell], runs: _Runs) -> Row:
     return row
 
 
-def _reference(cell: Cell, cells: Mapping[str, list[Cell]]) -> str | None:
+def _reference(name: str, cells: Mapping[str, list[Cell]]) -> str | None:
     """The row that a row names, in the same sweep, where it is in the table."""
-    candidates = (cell.reference, f"{cell.sweep.name}/{cell.reference}")
-    return next((name for name in candidates if name in cells), None)
+    cell = cells[name][0]
+    found = name.removesuffix(cell.row) + cell.reference
+    return found if found in cells else None
 
 
-def _compare(rows: list[Row], runs: Mapping[str, _Runs]) -> None:
+def _compare(rows: list[Row], runs: Mapping[str, _Runs], resamples: int) -> None:
     """Fills in the differences, and corrects their p-values together."""
     for row in rows:
         if row.reference in (None, row.name):
@@ -287,7 +321,8 @@ def _compare(rows: list[Row], runs: Mapping[str, _Runs]) -> None:
         row.seeds_compared = len(shared)
         if shared:
             mine = runs[row.name].counts
-            row.difference = compare([mine[s] for s in shared], [other[s] for s in shared])
+            pairs = [mine[s] for s in shared], [other[s] for s in shared]
+            row.difference = compare(*pairs, resamples=resamples)
     compared = [row for row in rows if row.difference is not None]
     for row, p in zip(compared, holm([r.difference.p for r in compared if r.difference]), strict=True):
         row.p_corrected = p
@@ -295,10 +330,11 @@ def _compare(rows: list[Row], runs: Mapping[str, _Runs]) -> None:
 
 def _trivial(cell: Cell, metrics: Mapping[str, Any]) -> dict[str, float]:
     """Macro F1 of two predictors that see no pixel, on the validation labels."""
-    _, labels, _ = _predictions(cell.folder / "predictions.npz")
+    _, labels, _ = _predictions(cell.folder, len(metrics["aus"]))
+    rates = np.nan_to_num(np.array(metrics["training_rates"], np.float64))  # NaN: never labelled in training
     return {
         "every AU present": all_present_f1(labels),
-        "random at the training rates": random_f1(labels, np.array(metrics["training_rates"])),
+        "random at the training rates": random_f1(labels, rates),
     }
 
 

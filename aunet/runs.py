@@ -34,12 +34,13 @@ NO_EFFECT = (
     "logger", "out_dir", "runs", "host", "progress", "checkpoint_minutes", "data.root", "data.workers",
     "data.threads", "data.val_batch_size", "data.prepare", "data.on_bad", "data.read.crops",
     "data.read.annotations", "data.read.pictures", "data.read.file", "trainer.default_root_dir",
-    "trainer.enable_progress_bar", "title", "paper_f1", "reference", "model", "weights", "vggface",
-    "sampling", "augmentation",
+    "trainer.enable_progress_bar", "trainer.devices", "trainer.strategy", "title", "paper_f1", "reference",
+    "model", "weights", "vggface", "sampling", "augmentation",
 )  # fmt: skip
 """Keys of the configuration that change no result; all others make a run another run. The data themselves are
-compared by their fingerprint; ``model``, ``weights``, ``vggface``, ``sampling`` and ``augmentation`` only
-feed or join other keys."""
+compared by their fingerprint; several devices make the steps of one, see ``aunet.parallel``, but for other
+dropout masks, which another kind of device draws too; ``model``, ``weights``, ``vggface``, ``sampling`` and
+``augmentation`` only feed or join other keys."""
 
 _PLACE_OF_PART = re.compile(r"data\.read\.parts\.[^.]+\.(root|read\.(crops|annotations|pictures|file))")
 """Where the parts of a mixed data set lie."""
@@ -168,8 +169,12 @@ def logged(file: Path) -> Iterator[None]:
         handler.close()
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path, remedy: str = "remove the run's folder") -> dict[str, Any] | None:
     """Content of a file that must hold a JSON object; None where there is no file.
+
+    Args:
+        path: Of the file.
+        remedy: What the error says to do.
 
     Raises:
         RunError: The file is damaged.
@@ -179,9 +184,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError as error:  # no JSON, or no text at all
-        raise RunError(f"{path}: not JSON ({error}); remove the run's folder") from None
+        raise RunError(f"{path}: not JSON ({error}); {remedy}") from None
     if not isinstance(content, dict):
-        raise RunError(f"{path}: no JSON object; remove the run's folder")
+        raise RunError(f"{path}: no JSON object; {remedy}")
     return content
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -9,7 +10,7 @@ from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from aunet.cells import PLAN, Cell, State, read_cells
+from aunet.cells import PLAN, Cell, State, read_cells, require
 from aunet.runs import RunError
 
 COLOURS = {
@@ -40,11 +41,17 @@ def find_sweeps(folders: Sequence[str | Path]) -> list[Path]:
 
 
 def view(sweeps: Sequence[Path]) -> Group:
-    """A table for each sweep, what has failed and why, and how much is left."""
-    parts: list[RichTable | Text] = []
+    """A table for each sweep, what has failed and why, and how much is left.
+
+    Raises:
+        RunError: A file of a sweep is damaged; names it.
+    """
+    parts: list[RichTable | Text] = []  # the folder not as a title, which is folded to the grid's width
     for sweep in sweeps:
         cells = read_cells(sweep)
-        parts.append(grid(cells, str(sweep)))
+        for cell in cells:
+            require(cell, ("val/f1", "training_seconds"))
+        parts += [Text(str(sweep)), grid(cells)]
         for cell in cells:
             if cell.reason:
                 said = f"{cell.row} seed {cell.seed} {cell.state}: {cell.reason}"
@@ -53,11 +60,11 @@ def view(sweeps: Sequence[Path]) -> Group:
     return Group(*parts)
 
 
-def grid(cells: Sequence[Cell], title: str) -> RichTable:
+def grid(cells: Sequence[Cell]) -> RichTable:
     """Rows x seeds, or the other way round where there are many seeds of few rows."""
     rows, seeds = list(dict.fromkeys(c.row for c in cells)), sorted({c.seed for c in cells})
     at = {(cell.row, cell.seed): cell for cell in cells}
-    table = RichTable(title=title, title_justify="left")
+    table = RichTable()
     if len(seeds) > max(4, len(rows)):
         table.add_column("seed")
         for row in rows:
@@ -86,23 +93,34 @@ def totals(cells: Sequence[Cell]) -> str:
     if len(known) < len(running) or (waiting and not took):
         return ", ".join(counts)
     rest = sum(known) + waiting * (sum(took) / len(took) if took else 0.0)
-    return f"{', '.join(counts)}; about {_duration(rest / len(running))} left"
+    longest = max(*known, rest / len(running))  # without waiting runs, places become free for nothing
+    return f"{', '.join(counts)}; about {_duration(longest)} left"
 
 
 def watch(sweeps: Sequence[Path], seconds: float = 2.0) -> None:
-    """Shows the sweeps: on a terminal anew every few seconds while a run is at work, else once."""
-    console = Console()
+    """Shows the sweeps: on a terminal anew every few seconds while a run is at work, else once.
+
+    Ctrl-C ends it.
+    """
+    console = Console(markup=False, emoji=False)
     if not console.is_terminal:
-        Console(width=100).print(view(sweeps))
+        Console(width=100, markup=False, emoji=False).print(view(sweeps))
         return
-    idle = 0.0
-    with Live(view(sweeps), console=console, auto_refresh=False) as live:
+    idle = 0.0 if State.RUNNING in _states(sweeps) else SECONDS_BETWEEN_RUNS
+    with suppress(KeyboardInterrupt), Live(view(sweeps), console=console, auto_refresh=False) as live:
         # Between two runs of a sweep none may be at work for a moment.
         while idle < SECONDS_BETWEEN_RUNS:
-            at_work = any(cell.state is State.RUNNING for sweep in sweeps for cell in read_cells(sweep))
-            idle = 0.0 if at_work else idle + seconds
             time.sleep(seconds)
             live.update(view(sweeps), refresh=True)
+            states = _states(sweeps)
+            if states <= {State.DONE, State.FAILED}:
+                break
+            idle = 0.0 if State.RUNNING in states else idle + seconds
+        live.update(view(sweeps), refresh=True)
+
+
+def _states(sweeps: Sequence[Path]) -> set[State]:
+    return {cell.state for sweep in sweeps for cell in read_cells(sweep)}
 
 
 def _cell(cell: Cell | None) -> Text:

@@ -1,32 +1,29 @@
 """One run: a row of a table with one seed."""
 
 import logging
-import shutil
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
-from zipfile import is_zipfile
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities import rank_zero_only
 
 from aunet import runs
-from aunet.callbacks import History, StepSeed
-from aunet.checkpoints import WholeCheckpoints
+from aunet.callbacks import History
 from aunet.data.datamodule import FrameDataModule, summary_counts
 from aunet.data.faults import DataError
+from aunet.devices import Place, first_place
 from aunet.evaluation import evaluate
 from aunet.failures import recorded
+from aunet.fitting import fit
 from aunet.host import configure_host, describe_host, quiet_lightning
 from aunet.locks import locked
 from aunet.module import ActionUnitModule
@@ -52,15 +49,10 @@ def train(cfg: DictConfig) -> dict[str, Any]:
     """
     folder = Path(cfg.out_dir)
     if cfg.trainer.get("fast_dev_run"):
-        _, datamodule = _prepared(cfg)
+        _, datamodule, place = _prepared(cfg)
         datamodule.setup("fit")
-        _, trainer = _fit(cfg, datamodule, folder, "trial", [])
+        _, trainer = fit(cfg, datamodule, folder, "trial", [], place)
         return {key: float(value) for key, value in trainer.callback_metrics.items()}
-    if _rank():  # a further process of a run on several devices: the first one keeps the folder
-        _, datamodule = _prepared(cfg)
-        datamodule.setup("fit")
-        _fit(cfg, datamodule, folder, "", [])
-        return {}
     with recorded(folder):
         if runs.read_metrics(folder) is None:
             with locked(folder):
@@ -101,45 +93,50 @@ def load(run_dir: str | Path) -> ActionUnitModule:
     return module.eval()
 
 
-def _prepared(cfg: DictConfig) -> tuple[dict[str, Any], FrameDataModule]:
-    """The resolved configuration and the data module, on a machine that is set up."""
+def _prepared(cfg: DictConfig) -> tuple[dict[str, Any], FrameDataModule, Place]:
+    """The resolved configuration, the data module, and this process' place, on a machine that is set up."""
     # A DictConfig gives a dict with strings for keys; to_container says no more than "a container".
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     if len(cfg.data.aus) != cfg.num_aus:
         raise DataError(f"data.aus lists {len(cfg.data.aus)} AUs, num_aus says {cfg.num_aus}")
-    configure_host(**cfg.host)
+    place = first_place(config["trainer"])
+    if place.count > 1 and HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN:
+        raise runs.RunError(
+            "a sweep gives each row one process: leave trainer.devices at 1, or start the rows one by one"
+        )
+    configure_host(**cfg.host, processes=place.count)
     quiet_lightning()
     datamodule: FrameDataModule = instantiate(cfg.data, _convert_="all")
     datamodule.prepare_data()
-    return config, datamodule
+    return config, datamodule, place
 
 
-def _checked(cfg: DictConfig, folder: Path) -> tuple[dict[str, Any], FrameDataModule]:
+def _checked(cfg: DictConfig, folder: Path) -> tuple[dict[str, Any], FrameDataModule, Place]:
     """The same with the data read; refuses a folder that holds a run of another configuration or data."""
-    config, datamodule = _prepared(cfg)
+    config, datamodule, place = _prepared(cfg)
     datamodule.setup("fit")
     old = folder / "config.yaml"
     old_config = OmegaConf.to_container(OmegaConf.load(old)) if old.exists() else None
     # As above: config.yaml was written from a dict.
     runs.check_unchanged(folder, old_config, config, datamodule.fingerprint())  # type: ignore[arg-type]
-    return config, datamodule
+    return config, datamodule, place
 
 
 def _attempt(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """Trains, evaluates the best epoch and finishes the run folder, which this process holds."""
-    config, datamodule = _checked(cfg, folder)
+    config, datamodule, place = _checked(cfg, folder)
     title = _title(cfg)
     with runs.replacing(folder / "config.yaml") as temporary:
         OmegaConf.save(OmegaConf.create(config), temporary)
     data = {"data_fingerprint": datamodule.fingerprint(), "splits": summary_counts(datamodule.tables)}
-    runs.begin(folder, data, describe_host())
+    runs.begin(folder, data, describe_host() | {"processes": place.count})
     loggers = _loggers(cfg)
     succeeded = False
     started = time.perf_counter()
     try:
         for logger in loggers:
             logger.log_hyperparams(config)
-        module, trainer = _fit(cfg, datamodule, folder, title, loggers)
+        module, trainer = fit(cfg, datamodule, folder, title, loggers, place)
         metrics: dict[str, Any] = dict(evaluate(module, datamodule, trainer, folder))
         # Lightning sets trainer.callbacks without declaring it.
         history = next(c for c in trainer.callbacks if isinstance(c, History))  # type: ignore[attr-defined]
@@ -150,6 +147,7 @@ def _attempt(cfg: DictConfig, folder: Path) -> dict[str, Any]:
             "title": cfg.title,
             "seed": cfg.seed,
             "paper_f1": cfg.paper_f1,
+            "reference": cfg.reference,
             "data": datamodule.name,
             "data_fingerprint": datamodule.fingerprint(),
             "config_digest": runs.config_digest(config),
@@ -178,69 +176,11 @@ def _attempt(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         close_loggers(loggers, succeeded)
 
 
-def _fit(
-    cfg: DictConfig, datamodule: FrameDataModule, folder: Path, title: str, loggers: list[Logger]
-) -> tuple[ActionUnitModule, pl.Trainer]:
-    """Builds network and trainer, and trains; goes on from ``last.ckpt`` where there is one."""
-    pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    module: ActionUnitModule = instantiate(cfg.model, _convert_="all")
-    module.to(memory_format=torch.channels_last)
-    history = History(folder, title, every=None if cfg.progress else 20)
-    callbacks: list[pl.Callback] = [StepSeed(cfg.seed)]
-    trial = bool(cfg.trainer.get("fast_dev_run"))
-    if not trial:
-        common: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}
-        callbacks += [
-            ModelCheckpoint(
-                filename="best", monitor=cfg.monitor, mode="max", save_weights_only=True,
-                auto_insert_metric_name=False, **common,
-            ),
-            history,
-            # At the epoch's end, after the others: what it saves is never ahead of them.
-            ModelCheckpoint(filename="last", monitor=None, save_on_train_epoch_end=True, **common),
-            # And within long epochs.
-            ModelCheckpoint(
-                filename="last", monitor=None, train_time_interval=timedelta(minutes=cfg.checkpoint_minutes),
-                **common,
-            ),
-        ]  # fmt: skip
-    trainer: pl.Trainer = instantiate(
-        cfg.trainer,
-        callbacks=callbacks,
-        logger=loggers or False,
-        plugins=[WholeCheckpoints(), *instantiate(cfg.trainer.get("plugins") or [], _convert_="all")],
-        _convert_="all",
-    )
-    last = folder / "last.ckpt"
-    resume = None if trial or not last.exists() else last
-    if resume and not is_zipfile(last):  # its index, at the end, is missing
-        log.info(f"{title}: {last} was cut off while it was written; starts anew")
-        resume = None
-    elif resume:
-        log.info(f"{title}: goes on from its last checkpoint")
-    features = folder / f"features{_rank() or ''}"
-    try:
-        if module.network.frozen_backbone:
-            device = trainer.strategy.root_device
-            module.network.to(device)
-            datamodule.cache_features(module.network.eval().features, device, features)
-            module.network.train()
-        trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
-    finally:
-        shutil.rmtree(features, ignore_errors=True)
-    return module, trainer
-
-
 def _loggers(cfg: DictConfig) -> list[Logger]:
     if not cfg.logger:
         return []
     built = instantiate(cfg.logger, _convert_="all")
     return list(built.values()) if isinstance(built, dict) else [built]
-
-
-def _rank() -> int:
-    """Number of this process among those of a run on several devices, as Lightning set it at its import."""
-    return int(getattr(rank_zero_only, "rank", 0))
 
 
 def _title(cfg: DictConfig) -> str:

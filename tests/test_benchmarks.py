@@ -76,3 +76,11 @@ def test_train(bench):
     assert set(found["seconds"]["overhead/bare_loop"]) == {"ours", "bare"}
     assert found["host"]["cores"] >= 1
     assert "overhead/bare_loop" in text
+
+
+def test_launchers(bench):
+    found, text = bench("launchers.py", "launchers")
+    assert set(found["table1"]) == {"serial", "local"}
+    assert all(seconds > 0 for side in found["table1"].values() for seconds in side)
+    assert "local" in found["overhead"]
+    assert "| serial |" in text

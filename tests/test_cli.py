@@ -1,6 +1,7 @@
 """The ``aunet`` command: what it calls, what it prints, and errors in one line."""
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import hydra
 import pytest
 from omegaconf import OmegaConf
-from run_folders import write_run
+from run_folders import write_run, write_unfinished
 
 from aunet.cli import main
 from aunet.config import CONF
@@ -92,31 +93,62 @@ def test_misspelt_commands_end_with_the_usage(arguments, said, capsys):
 
 
 def test_table_prints_and_writes(tmp_path, capsys):
-    write_run(tmp_path, "b", f1=(0.5, 0.3))
+    write_run(tmp_path, "b")
     write_run(tmp_path, "a", title="row with a [/] in its title")
+    write_unfinished(tmp_path, "c", failed="the disk is full")
     main(["table", str(tmp_path)])
     printed = capsys.readouterr().out
-    assert "the b" in printed
-    assert "0.4000" in printed
+    f1 = json.loads((tmp_path / "b" / "seed0" / "metrics.json").read_text())["val/f1"]
+    assert re.search(rf"the b +{f1:.4f} ", printed)
     assert "row with a [/] in its title" in printed
-    assert "trivial predictor, every AU present: F1 0.5833" in printed
-    assert [row["row"] for row in json.loads((tmp_path / "table.json").read_text())["rows"]] == ["a", "b"]
-    assert {path.name for path in tmp_path.glob("table.*")} == {"table.md", "table.csv", "table.json"}
+    assert re.search(r"c +failed ", printed)
+    assert "- c, seed 0: failed: the disk is full" in printed
+    assert "- trivial predictor, every AU present: F1 0." in printed
+    rows = json.loads((tmp_path / "table.json").read_text())["rows"]
+    assert [(row["name"], row["f1"] is None) for row in rows] == [("a", False), ("b", False), ("c", True)]
+    assert {path.name for path in tmp_path.glob("table.*")} == {
+        "table.md", "table.csv", "table.json", "table.tex",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix"), [("markdown", "md"), ("csv", "csv"), ("json", "json"), ("latex", "tex")]
+)
+def test_table_prints_any_format_alone(kind, suffix, tmp_path, capsys):
+    write_run(tmp_path, "b")
+    main(["table", str(tmp_path), "--format", kind])
+    with (tmp_path / f"table.{suffix}").open(newline="") as file:
+        assert capsys.readouterr().out == file.read()
+
+
+def test_table_of_several_sweeps_is_written_where_it_is_told(tmp_path, capsys):
+    for sweep in ("one", "two"):
+        write_run(tmp_path / sweep, "ours")
+        write_run(tmp_path / sweep, "b")
+    main(["table", str(tmp_path / "one"), str(tmp_path / "two"), "--reference", "one/b"])
+    assert not list(tmp_path.rglob("table.*"))
+    assert capsys.readouterr().err == ""
+    main(["table", str(tmp_path / "one"), str(tmp_path / "two"), "--out", str(tmp_path / "out")])
+    rows = json.loads((tmp_path / "out" / "table.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["one/ours", "one/b", "two/ours", "two/b"]
+    assert "there is no row 'c' to compare with" in stopped("table", tmp_path / "one", "--reference", "c")
+    missing = tmp_path / "three"
+    assert f"{missing} holds no sweep" in stopped("table", tmp_path / "one", missing)
 
 
 def test_table_names_its_files_so_that_they_can_be_copied(tmp_path, capsys):
     sweep = tmp_path / "a sweep [of many] with quite a long name, longer than any terminal is wide"
     write_run(sweep, "b")
     main(["table", str(sweep)])
-    printed = capsys.readouterr().out
-    assert all(str(sweep / f"table.{kind}") in printed for kind in ("md", "csv", "json"))
+    said = capsys.readouterr().err
+    assert all(str(sweep / f"table.{kind}") in said for kind in ("md", "csv", "json", "tex"))
 
 
-def test_table_without_finished_runs(tmp_path):
-    assert "holds no finished run" in stopped("table", tmp_path)
-    assert "holds no finished run" in stopped("table", tmp_path / "missing")
-    (tmp_path / "ours" / "seed0").mkdir(parents=True)
-    assert str(tmp_path) in stopped("table", tmp_path)
+def test_table_without_runs(tmp_path):
+    for folder in (tmp_path, tmp_path / "missing"):
+        assert stopped("table", folder) == (
+            f"aunet: {folder} holds no sweep (expected <row>/seed<k>/metrics.json)"
+        )
 
 
 @pytest.mark.parametrize("file", ["metrics.json", "predictions.npz"])
@@ -154,6 +186,4 @@ def test_process_ends_without_a_traceback(tmp_path):
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr.strip() == (
-        "aunet: nothing holds no finished run (expected <row>/seed<k>/metrics.json)"
-    )
+    assert done.stderr.strip() == ("aunet: nothing holds no sweep (expected <row>/seed<k>/metrics.json)")

@@ -117,8 +117,9 @@ def test_loader_goes_on_after_the_batches_given_before(table):
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5])
 @pytest.mark.parametrize("drop_last", [True, False])
 def test_processes_share_an_epoch_without_overlap(world_size, drop_last):
+    size = 2 * world_size
     shares = [
-        np.concatenate(list(EpochBatches(lambda _: np.arange(17), 17, 2, drop_last, rank, world_size)))
+        np.concatenate(list(EpochBatches(lambda _: np.arange(17), 17, size, drop_last, rank, world_size)))
         for rank in range(world_size)
     ]
     together = np.concatenate(shares).tolist()

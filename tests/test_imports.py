@@ -13,7 +13,7 @@ PACKAGE = ROOT / "aunet"
 # Earliest first. A module imports from strictly earlier layers only; a name stands for a whole package too,
 # whose modules may import each other.
 LAYERS: tuple[set[str], ...] = (
-    {"facs", "launchers", "processes", "progress", "locks"},
+    {"facs", "launchers", "processes", "progress", "locks", "parallel"},
     {"metrics", "losses", "schedules", "attention", "weights", "augmentation", "data.faults"},
     {"backbones", "statistics", "data.annotations", "data.pictures", "data.duplicates", "data.device"},
     {"thresholds", "data.sources", "data.staleness"},
@@ -26,15 +26,18 @@ LAYERS: tuple[set[str], ...] = (
     {"data.loader", "data.pack", "data.features"},
     {"module", "data.datamodule", "data.check"},
     {"runs", "host", "tracking", "config"},
-    {"callbacks", "checkpoints", "evaluation", "failures", "cells"},
+    {"callbacks", "checkpoints", "evaluation", "failures", "cells", "devices"},
+    {"companions"},
+    {"fitting"},
     {"train", "sweeps"},
     {"command", "results", "status", "report", "predict", "export"},
+    {"columns"},
     {"tables"},
     {"reproduce"},
     {"cli"},
 )
-TORCH_ONLY = {"losses", "schedules", "attention", "weights", "backbones", "network"}
-CONFIG_READERS = {"train", "config", "failures", "sweeps", "command", "reproduce"}
+TORCH_ONLY = {"losses", "schedules", "attention", "weights", "backbones", "network", "parallel"}
+CONFIG_READERS = {"train", "fitting", "config", "failures", "sweeps", "command", "reproduce"}
 
 
 def module_name(file):

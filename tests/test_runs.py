@@ -13,6 +13,7 @@ CONFIG = {
     "name": "ours",
     "title": "the paper's model",
     "paper_f1": 0.48,
+    "reference": "ours",
     "seed": 0,
     "lr": 1e-3,
     "runs": "runs",
@@ -23,7 +24,13 @@ CONFIG = {
     "augmentation": None,
     "host": {"threads": 2, "tf32": False},
     "logger": {"_target_": "a.Logger", "save_dir": "x"},
-    "trainer": {"precision": "32-true", "default_root_dir": "x", "enable_progress_bar": True},
+    "trainer": {
+        "precision": "32-true",
+        "default_root_dir": "x",
+        "enable_progress_bar": True,
+        "devices": 1,
+        "strategy": "auto",
+    },
     "data": {
         "root": "a",
         "workers": 0,

@@ -378,13 +378,6 @@ def test_unknown_layout_ends_in_one_sentence(tmp_path):
     assert "holds no AU annotations" in done.stderr
 
 
-def test_failing_row_of_a_sweep_does_not_stop_the_others(affwild2, tmp_path):
-    done = command("--multirun", "experiment=table1/ours", "lr=1e-3,-1", f"data.root={affwild2}",
-                   "sweep=lr${lr}", *SMALL, cwd=tmp_path)  # fmt: skip
-    assert done.returncode != 0
-    assert (tmp_path / "runs" / "lr0.001" / "ours" / "seed0" / "metrics.json").exists()
-
-
 def test_configuration_on_disk_is_the_resolved_one(finished):
     _, folder, _ = finished
     assert "${" not in (folder / "config.yaml").read_text()

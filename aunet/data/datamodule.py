@@ -1,7 +1,7 @@
 """FrameDataModule: streams uint8 batches to the device, where they become floats."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -38,10 +38,10 @@ class FrameDataModule(pl.LightningDataModule):
         root: Its folder, or a store that was packed from it.
         read: ``read(root=..., aus=..., faults=...)`` -> FrameTable of "train", "val" and perhaps "test".
         aus: AUs to detect, in the order of the logits.
-        batch_size: Frames in a training batch of one process.
+        batch_size: Frames in a training batch, of all processes of a run on several devices together.
         seed: Fixes the order of the training frames and their augmentation, together with the epoch.
         prepare: ``prepare(out=root)`` makes the data set where it is missing; None: it must be there.
-        val_batch_size: Frames in a validation batch; changes no result.
+        val_batch_size: Frames in a validation batch of one process; changes no result.
         workers: Processes that decode; None: none on a CPU (they would only take the cores from training), on
             CUDA one for each core, up to 8.
         threads: Threads that decode in each of them, or in this process if there are none; None: all cores in
@@ -158,7 +158,8 @@ class FrameDataModule(pl.LightningDataModule):
         Args:
             extract: (B, 3, H, W) uint8 -> (B, C, h, w), on ``device``.
             device: Where ``extract`` runs.
-            folder: Takes the maps, as memory-mapped float32 files; the caller removes it.
+            folder: Takes the maps, as memory-mapped float32 files, for ``open_features`` too; the caller
+                removes it.
 
         Raises:
             DataError: Frames are augmented, so that their features change from epoch to epoch.
@@ -173,6 +174,7 @@ class FrameDataModule(pl.LightningDataModule):
                 labels = np.array(table.labels)
                 labels[sorted(self.skipped[split])] = -1
                 self.tables[split] = replace(table, labels=labels)
+                np.save(folder / f"{split}_labels.npy", labels)
 
     def batches(self, split: str, device: torch.device, batch_size: int | None = None) -> Iterator[Batch]:
         """All frames of a split in the order of its table, on ``device`` as a network takes them.
@@ -185,15 +187,36 @@ class FrameDataModule(pl.LightningDataModule):
         for batch in self._loader(split, batch_size or self.val_batch_size, device=device):
             yield _as_network_takes_it(to_device(batch, device, self.image_size))
 
+    def open_features(self, folder: Path) -> None:
+        """Takes the maps that the first process of a run left in ``cache_features``' folder."""
+        for split, table in self.tables.items():
+            self._features[split] = np.load(folder / f"{split}.npy", mmap_mode="r")
+            labels = folder / f"{split}_labels.npy"
+            if labels.exists():
+                self.tables[split] = replace(table, labels=np.load(labels))
+
     def train_dataloader(self) -> FrameLoader:
-        """Shuffled batches; a last batch that is not full is left out: BatchNorm cannot take one frame."""
+        """Shuffled batches; a last batch that is not full is left out: BatchNorm cannot take one frame.
+
+        On several devices each process takes its share of every batch.
+
+        Raises:
+            DataError: The batch cannot be shared equally.
+        """
         table = self.tables["train"]
         size = self.sampling.epoch_size(table)
         rank, world_size = self._place()
+        batch_size = max(1, min(self.batch_size, size))
+        if batch_size % world_size:
+            whole = " (all training frames of an epoch)" if batch_size == size else ""
+            raise DataError(
+                f"batch_size={batch_size}{whole} is what all processes take in a step, and trainer.devices="
+                f"{world_size} do not share it equally: choose another batch_size or number of devices"
+            )
         rows = EpochBatches(
             lambda epoch: self.sampling.order(table, self.seed, epoch),
             size,
-            max(1, min(self.batch_size, size // world_size)),
+            batch_size,
             drop_last=True,
             rank=rank,
             world_size=world_size,
@@ -201,9 +224,17 @@ class FrameDataModule(pl.LightningDataModule):
         return self._loader("train", rows=rows, device=self._device())
 
     def val_dataloader(self) -> FrameLoader:
-        """All validation frames, in the order of the table; on several devices each takes its share."""
+        """All validation frames, in the order of the table; on several devices each takes its share.
+
+        Raises:
+            DataError: There is no frame for some process.
+        """
         rank, world_size = self._place()
-        return self._loader("val", self.val_batch_size, rank, world_size, device=self._device())
+        if len(self.tables["val"]) < world_size:
+            raise DataError(
+                f"trainer.devices={world_size} are more than the {len(self.tables['val'])} validation frames"
+            )
+        return self._loader("val", self.val_batch_size * world_size, rank, world_size, device=self._device())
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Copies, and decodes what is still encoded; nothing is left to do where the loader ran ahead."""
@@ -255,11 +286,11 @@ class FrameDataModule(pl.LightningDataModule):
             self.workers,
             move=(lambda batch: to_device(batch, device, self.image_size)) if on_cuda else None,
             side=CudaSide(device) if on_cuda else None,
-            on_skipped=lambda bad: self._count_skipped(split, bad),
+            on_skipped=lambda bad: self.count_skipped(split, bad),
         )
 
-    def _count_skipped(self, split: str, bad: list[int]) -> None:
-        """Says of each frame once that it is left out."""
+    def count_skipped(self, split: str, bad: Iterable[int]) -> None:
+        """Notes rows that could not be used, and says of each once that it is left out."""
         known = self.skipped.setdefault(split, set())
         for row in sorted(set(bad) - known):
             name = self.tables[split].source.name(row)

@@ -20,10 +20,11 @@ class EpochBatches(Sampler[Rows]):
     Args:
         order: Rows of all processes in the order of an epoch.
         size: Rows in an epoch, of all processes.
-        batch_size: Rows in a batch of one process.
+        batch_size: Rows in a batch, of all processes.
         drop_last: Leave out a last batch that is not full.
-        rank: Number of this process among those that share the epoch; it takes every world_size-th row.
-        world_size: Number of these processes.
+        rank: Number of this process among those that share each batch; it takes every world_size-th row.
+        world_size: Number of these processes. A last batch may have no row for some of them, who leave it
+            out.
     """
 
     def __init__(
@@ -36,8 +37,7 @@ class EpochBatches(Sampler[Rows]):
         world_size: int = 1,
     ) -> None:
         self.order = order
-        # All processes of a training epoch get equally many rows, or the last would wait for ever.
-        self.size = size // world_size if drop_last else len(range(rank, size, world_size))
+        self.size = size
         self.batch_size = batch_size
         self.drop_last = drop_last
         self.share = slice(rank, None, world_size)
@@ -55,14 +55,14 @@ class EpochBatches(Sampler[Rows]):
 
     def __len__(self) -> int:
         whole, rest = divmod(self.size, self.batch_size)
-        return whole + (rest > 0 and not self.drop_last)
+        return whole + (rest > self.share.start and not self.drop_last)
 
     def __iter__(self) -> Iterator[Rows]:
-        rows = self.order(self.epoch)[self.share][: self.size]
+        rows = self.order(self.epoch)
         start = self.first()
         self.resume = None
         for number in range(start, len(self)):
-            yield rows[number * self.batch_size : (number + 1) * self.batch_size]
+            yield rows[number * self.batch_size : (number + 1) * self.batch_size][self.share]
 
 
 class FrameLoader(DataLoader[Batch]):

@@ -15,9 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from hydra._internal.callbacks import Callbacks
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import (
     JobReturn,
     JobRuntime,
@@ -104,8 +106,8 @@ class LocalLauncher(Launcher):
                     row = waiting.popleft()
                     row.place = free.pop(0)
                     running[self._start(context, row)] = row
-                for connection in wait(list(running)):
-                    row = running.pop(connection)  # type: ignore[call-overload]  # wait gives back what it got
+                for connection in cast("list[Connection]", wait(list(running))):
+                    row = running.pop(connection)
                     free.append(row.place)
                     result = self._result(connection, row)
                     if result is None:
@@ -129,10 +131,11 @@ class LocalLauncher(Launcher):
         return _Row(number, config)
 
     def _start(self, context: Any, row: _Row) -> Connection:
+        ours: Connection
         ours, theirs = context.Pipe(duplex=False)
         gpu = self.gpus[row.place % len(self.gpus)] if self.gpus else None
         name = JobRuntime.instance().get("name")
-        arguments = (theirs, gpu, name, self.hydra_context, self.task_function, row.config)
+        arguments = (theirs, gpu, name, self.hydra_context.callbacks, self.task_function, row.config)
         row.process = context.Process(target=_work, args=arguments, name=f"row{row.number}")
         row.process.start()
         theirs.close()  # so that its end is seen here
@@ -144,7 +147,7 @@ class LocalLauncher(Launcher):
         try:
             result.status, result.return_value = connection.recv()
             return result
-        except EOFError:
+        except (EOFError, OSError):  # it has ended before it said a word, or within one
             pass
         finally:
             connection.close()
@@ -168,7 +171,7 @@ def _work(
     connection: Connection,
     gpu: str | None,
     name: str,
-    hydra_context: HydraContext,
+    callbacks: Callbacks,
     task_function: TaskFunction,
     config: DictConfig,
 ) -> None:
@@ -180,7 +183,8 @@ def _work(
     setup_globals()
     JobRuntime.instance().set("name", name)
     result = run_job(
-        hydra_context=hydra_context,
+        # The configuration is composed: nothing asks for its loader, which does not always travel.
+        hydra_context=HydraContext(config_loader=cast("ConfigLoader", None), callbacks=callbacks),
         task_function=task_function,
         config=config,
         job_dir_key="hydra.sweep.dir",
