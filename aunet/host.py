@@ -9,7 +9,8 @@ import warnings
 from typing import Any
 
 import torch
-from lightning_fabric.plugins.environments import ClusterEnvironment, SLURMEnvironment
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
 from aunet.processes import usable_cores
 
