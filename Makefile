@@ -36,9 +36,9 @@ bench-train: $(BENCH_INSTALLED)
 bench-launchers: $(INSTALLED)
 	$(VENV)/bin/python experiments/benchmarks/launchers.py $(ARGS)
 
-# One at a time, and shown why if skipped; a loaded machine needs its time.
+# One at a time, with the reason where they are skipped; a loaded machine needs its time.
 test-slurm test-ray: test-%: $(VENV)/.installed-%
-	$(VENV)/bin/python -m pytest -n 0 --timeout 900 -rs tests/cluster/test_$*.py $(ARGS)
+	$(VENV)/bin/python -m pytest -n 0 --timeout 1800 -rs tests/cluster/test_$*.py $(ARGS)
 
 # Written last: an installation that was interrupted has none and starts afresh.
 $(INSTALLED): pyproject.toml

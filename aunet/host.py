@@ -9,6 +9,8 @@ import warnings
 from typing import Any
 
 import torch
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
 from aunet.processes import usable_cores
 
@@ -66,6 +68,13 @@ def quiet_lightning() -> None:
         "It is recommended to use `self.log\\(.*sync_dist=True",  # what is logged without is the same in all
     ):
         warnings.filterwarnings("ignore", message=message)
+
+
+def cluster_plugins() -> list[ClusterEnvironment]:
+    """For the Trainer: keeps Lightning from queueing a job again where the launcher's submitit does."""
+    if "SUBMITIT_EXECUTOR" in os.environ and SLURMEnvironment.detect():
+        return [SLURMEnvironment(auto_requeue=False)]
+    return []
 
 
 def describe_host() -> dict[str, Any]:

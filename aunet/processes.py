@@ -18,9 +18,9 @@ def usable_cores() -> int:
 def leave_signals(number: int = 0) -> None:
     """Leaves what Slurm tells each process of a job to this worker's parent.
 
-    Of SIGUSR1 or SIGUSR2, when time is nearly up, a forked worker would run the handler that it has inherited
-    and queue the job again as its parent does; a spawned one would die. Of SIGTERM it would die at once, and
-    its parent would fail of that before it has ended in order: this gives it time to.
+    Of SIGUSR1 or SIGUSR2, when time is nearly up, a forked worker would run the handler that it has
+    inherited, and queue the job again as its parent does; a spawned one would die. Of SIGTERM, it would die
+    at once, and its parent would fail of that before it has ended in order: this gives it time to.
 
     Args:
         number: Of the worker, as a DataLoader tells it.
@@ -28,6 +28,7 @@ def leave_signals(number: int = 0) -> None:
     if "SLURM_JOB_ID" in os.environ:
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_SECONDS_TO_END))
 
 

@@ -5,6 +5,7 @@ import platform
 import sys
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from aunet import host
@@ -94,3 +95,22 @@ def test_description_names_the_clusters_job(monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ACCOUNT", "nobody's business")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # which says that there is none
     assert host.describe_host()["job"] == {"SLURM_JOB_ID": "17", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def test_lightning_does_not_queue_again_what_the_launcher_does(monkeypatch):
+    for name in ("SUBMITIT_EXECUTOR", "SLURM_NTASKS", "SLURM_JOB_NAME", "SLURM_NTASKS_PER_NODE"):
+        monkeypatch.delenv(name, raising=False)
+    assert host.cluster_plugins() == []
+
+    def environment(plugins):
+        trainer = pl.Trainer(devices=1, accelerator="cpu", logger=False, plugins=plugins)
+        return trainer._accelerator_connector.cluster_environment
+
+    # A job of one task, as srun starts it.
+    job = {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "aunet", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+    for name, value in job.items():
+        monkeypatch.setenv(name, value)
+    assert host.cluster_plugins() == []  # a job of the user's own, which Lightning may queue again
+    assert environment([]).auto_requeue
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    assert not environment(host.cluster_plugins()).auto_requeue

@@ -31,12 +31,12 @@ class Sweep:
     process: subprocess.Popen[bytes]
     log: Path
 
-    def until(self, condition: Callable[[], object], seconds: float = 300) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = 600) -> None:
         """Waits until a condition holds, as long as it runs."""
         eventually(lambda: condition() or self.process.poll() is not None, seconds)
         assert self.process.poll() is None, "the sweep has ended"
 
-    def end(self, seconds: float = 400) -> tuple[int, str]:
+    def end(self, seconds: float = 600) -> tuple[int, str]:
         """Waits for it; exit code and output."""
         return self.process.wait(seconds), self.log.read_text()
 

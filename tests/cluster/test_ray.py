@@ -13,16 +13,15 @@ import pytest
 import rows
 from rows import attempts, worker
 
-pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="the extra ray is not installed")
-if not sys.platform.startswith("linux"):
-    pytest.skip("the process of a row is found by /proc", allow_module_level=True)
-
 RAY = str(Path(sys.executable).parent / "ray")
 
 
 @pytest.fixture(scope="module")
 def cluster():
     """Environment in which the launcher finds the cluster, which says that it has two GPUs."""
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="the extra ray is not installed")
+    if sys.platform != "linux":
+        pytest.skip("127.0.0.2, the only address of its own that Ray takes for one, is Linux's")
     folder = Path(tempfile.mkdtemp(prefix="ray-"))  # short, as it holds sockets
     elsewhere = folder / "elsewhere"  # its processes do not begin in the sweep's folder
     elsewhere.mkdir()

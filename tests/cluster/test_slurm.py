@@ -13,8 +13,6 @@ import rows
 import slurm_server
 from rows import attempts, eventually, worker
 
-pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="the extra slurm is not installed")
-
 SLURM = (
     "hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=2",
 )  # fmt: skip
@@ -23,6 +21,7 @@ SLURM = (
 @pytest.fixture(scope="module")
 def cluster():
     """Environment of the cluster's commands."""
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="the extra slurm is not installed")
     if reason := slurm_server.missing():
         pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
