@@ -19,7 +19,7 @@ from aunet.checkpoints import WholeCheckpoints
 from aunet.companions import in_step
 from aunet.data.datamodule import FrameDataModule
 from aunet.devices import Place, Termination
-from aunet.host import configure_host, quiet_lightning
+from aunet.host import cluster_plugins, configure_host, quiet_lightning
 from aunet.module import ActionUnitModule
 from aunet.parallel import whole_batch_norms
 
@@ -73,7 +73,7 @@ def fit(
         cfg.trainer,
         callbacks=callbacks,
         logger=loggers or False,
-        plugins=[WholeCheckpoints(), *instantiate(cfg.trainer.get("plugins") or [], _convert_="all")],
+        plugins=[WholeCheckpoints(), *cluster_plugins()],
         strategy=place.strategy(cfg.trainer.strategy),
         _convert_="all",
     )
