@@ -22,7 +22,7 @@ def _task(cfg: DictConfig) -> float | None:
     """What Hydra runs: one row. What the user has to mend becomes one sentence instead of a trace."""
     try:
         return train(cfg).get("val/f1")
-    except Exception as error:
+    except Exception as error:  # in a sweep whatever it is: the other rows go on
         in_sweep = HydraConfig.get().mode is RunMode.MULTIRUN
         if not in_sweep and not isinstance(cause_of(error), USER_ERRORS):
             raise

@@ -70,7 +70,7 @@ def in_step(place: Place, part: Callable[..., object], *arguments: Any) -> Itera
         distributed.destroy_process_group()
         for process, _ in further:
             process.join(_PATIENCE)
-    except Exception as error:
+    except Exception as error:  # whatever it is, the further processes must not be left behind
         done.set()
         failed = _failure(further) if _lost_contact(error) else None
         if failed is None:

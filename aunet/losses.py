@@ -98,7 +98,7 @@ class MultiLabelLoss(nn.Module):
 
     def terms(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of each element: (B, num_aus) logits and targets in {0, 1} of one dtype -> (B, num_aus)."""
-        raise NotImplementedError
+        raise NotImplementedError  # each loss has its own
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean loss over the known labels.
