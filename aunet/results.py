@@ -2,21 +2,19 @@
 
 import json
 import warnings
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from aunet.cells import Cell, State, read_cells, require
 from aunet.facs import au_column
 from aunet.measures import macro, summary
 from aunet.metrics import all_present_f1, f1_per_au, random_f1
+from aunet.predictions import grouped_predictions, predictions
 from aunet.runs import RunError, read_json
 from aunet.statistics import (
     FEW_VIDEOS,
@@ -224,7 +222,7 @@ def _read_runs(cells: Iterable[Cell], groups: list[str]) -> _Runs:
     for cell in cells:
         if cell.metrics is None:
             continue
-        probs, labels, group, number = _grouped(cell, cell.metrics, groups)
+        probs, labels, group, number = grouped_predictions(cell, cell.metrics, groups)
         runs.metrics[cell.seed] = cell.metrics
         runs.counts[cell.seed] = video_counts(probs, labels, number)
         if len(groups) > 1:  # of a single one, no threshold can be tuned elsewhere
@@ -237,45 +235,9 @@ def _counts(cells: Iterable[Cell], groups: list[str]) -> dict[int, Counts]:
     found = {}
     for cell in cells:
         if cell.metrics is not None:
-            probs, labels, _, number = _grouped(cell, cell.metrics, groups)
+            probs, labels, _, number = grouped_predictions(cell, cell.metrics, groups)
             found[cell.seed] = video_counts(probs, labels, number)
     return found
-
-
-def _grouped(
-    cell: Cell, metrics: Mapping[str, Any], groups: list[str]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8], npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """Probabilities, labels, group and the group's number of each frame of a run."""
-    logits, labels, group = _predictions(cell.folder, len(metrics["aus"]))
-    names, number = np.unique(group, return_inverse=True)
-    if not groups:
-        groups += names.tolist()
-    elif groups != names.tolist():
-        raise RunError(
-            f"{cell.folder}: its validation videos are not those of the other runs; move it to another sweep"
-        )
-    # As when the run was evaluated, so that a logit next to 0 counts alike.
-    return torch.from_numpy(logits).float().sigmoid().numpy(), labels, group, number
-
-
-def _predictions(folder: Path, num_aus: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
-    """Logits, labels, and the group of each frame: base video or person; its video where no group is told."""
-    file = folder / "predictions.npz"
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            group = arrays["group"] if "group" in arrays else arrays["video"]
-            logits, labels = arrays["logits"], arrays["labels"]
-    # NumPy's, for files that are missing, cut off, no archive, or without one of the arrays.
-    except (OSError, BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{file}: not readable ({error}); remove the run's folder") from None
-    if not logits.shape == labels.shape == (len(group), num_aus):
-        raise RunError(
-            f"{file}: logits {logits.shape}, labels {labels.shape} and {len(group)} groups are not those of "
-            f"frames with {num_aus} AUs; remove the run's folder"
-        )
-    if not np.isfinite(logits).all() or not np.isin(labels, (-1, 0, 1)).all():
-        raise RunError(f"{file}: a logit is not finite, or a label not 0, 1 or -1; remove the run's folder")
-    return logits, labels, group
 
 
 def _row(name: str, cells: list[Cell], runs: _Runs, resamples: int) -> Row:
@@ -330,7 +292,7 @@ def _compare(rows: list[Row], runs: Mapping[str, _Runs], resamples: int) -> None
 
 def _trivial(cell: Cell, metrics: Mapping[str, Any]) -> dict[str, float]:
     """Macro F1 of two predictors that see no pixel, on the validation labels."""
-    _, labels, _ = _predictions(cell.folder, len(metrics["aus"]))
+    _, labels, _ = predictions(cell.folder, len(metrics["aus"]))
     rates = np.nan_to_num(np.array(metrics["training_rates"], np.float64))  # NaN: never labelled in training
     return {
         "every AU present": all_present_f1(labels),

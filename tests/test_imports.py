@@ -29,7 +29,7 @@ LAYERS: tuple[set[str], ...] = (
     {"callbacks", "checkpoints", "evaluation", "failures", "cells", "devices"},
     {"companions"},
     {"fitting"},
-    {"train", "sweeps"},
+    {"train", "sweeps", "predictions"},
     {"command", "results", "status", "report", "predict", "export"},
     {"columns"},
     {"tables"},

@@ -1,0 +1,63 @@
+"""Predictions of finished runs, as ``aunet.evaluation`` has left them; checked, since tables rest on them."""
+
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from aunet.cells import Cell
+from aunet.runs import RunError
+
+
+def grouped_predictions(
+    cell: Cell, metrics: Mapping[str, Any], groups: list[str]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8], npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Probabilities, labels, group and the group's number of each frame of a finished run.
+
+    Args:
+        cell: The run.
+        metrics: Its ``metrics.json``.
+        groups: Names of the groups of the runs read before, in order; receives them if it is empty.
+
+    Raises:
+        RunError: As ``predictions``, or its groups are others.
+    """
+    logits, labels, group = predictions(cell.folder, len(metrics["aus"]))
+    names, number = np.unique(group, return_inverse=True)
+    if not groups:
+        groups += names.tolist()
+    elif groups != names.tolist():
+        raise RunError(
+            f"{cell.folder}: its validation videos are not those of the other runs; move it to another sweep"
+        )
+    # As when the run was evaluated, so that a logit next to 0 counts alike.
+    return torch.from_numpy(logits).float().sigmoid().numpy(), labels, group, number
+
+
+def predictions(folder: Path, num_aus: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Logits, labels, and the group of each frame: base video or person; its video where no group is told.
+
+    Raises:
+        RunError: The file is damaged, or not one of frames with so many AUs.
+    """
+    file = folder / "predictions.npz"
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            group = arrays["group"] if "group" in arrays else arrays["video"]
+            logits, labels = arrays["logits"], arrays["labels"]
+    # NumPy's, for files that are missing, cut off, no archive, or without one of the arrays.
+    except (OSError, BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{file}: not readable ({error}); remove the run's folder") from None
+    if not logits.shape == labels.shape == (len(group), num_aus):
+        raise RunError(
+            f"{file}: logits {logits.shape}, labels {labels.shape} and {len(group)} groups are not those of "
+            f"frames with {num_aus} AUs; remove the run's folder"
+        )
+    if not np.isfinite(logits).all() or not np.isin(labels, (-1, 0, 1)).all():
+        raise RunError(f"{file}: a logit is not finite, or a label not 0, 1 or -1; remove the run's folder")
+    return logits, labels, group
