@@ -93,6 +93,41 @@ def load(run_dir: str | Path) -> ActionUnitModule:
     return module.eval()
 
 
+def load_data(run_dir: str | Path, root: str | Path | None = None) -> FrameDataModule:
+    """The data that a finished run has seen, with its tables read; its predictions are rows of "val".
+
+    Nothing is rendered or fetched: the data have to be there.
+
+    Args:
+        run_dir: A finished run's folder.
+        root: Where the data lie now; None: where the run has found them.
+
+    Raises:
+        RunError: The folder is no finished run, or the data are not those that it has seen.
+        DataError: The data are not there, or something is wrong with them.
+    """
+    folder = Path(run_dir)
+    finished = runs.read_metrics(folder)
+    if finished is None or not (folder / "config.yaml").exists():
+        raise runs.RunError(f"{folder} is no finished run: config.yaml or metrics.json is missing")
+    cfg = OmegaConf.load(folder / "config.yaml").data
+    cfg.prepare = None
+    cfg.decode = "cpu"
+    if root is not None:
+        cfg.root = str(root)
+    if not Path(cfg.root).exists():
+        raise DataError(f"{cfg.root}, the data of {folder}, is not there: say where the data lie now")
+    datamodule: FrameDataModule = instantiate(cfg, _convert_="all")
+    with _quiet(logging.getLogger("aunet.data")):
+        datamodule.setup("fit")
+    if datamodule.fingerprint() != finished["data_fingerprint"]:
+        raise runs.RunError(
+            f"{cfg.root} holds other data than those of {folder}: fingerprint {datamodule.fingerprint()}, "
+            f"the run has seen {finished['data_fingerprint']}"
+        )
+    return datamodule
+
+
 def _prepared(cfg: DictConfig) -> tuple[dict[str, Any], FrameDataModule, Place]:
     """The resolved configuration, the data module, and this process' place, on a machine that is set up."""
     # A DictConfig gives a dict with strings for keys; to_container says no more than "a container".

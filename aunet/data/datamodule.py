@@ -187,6 +187,23 @@ class FrameDataModule(pl.LightningDataModule):
         for batch in self._loader(split, batch_size or self.val_batch_size, device=device):
             yield _as_network_takes_it(to_device(batch, device, self.image_size))
 
+    def frames(self, split: str, rows: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+        """Pictures of some frames of a split, to be looked at.
+
+        Args:
+            split: "train", "val" or "test".
+            rows: (n,) row numbers of the split's table.
+
+        Returns:
+            (n, H, W, 3) RGB in [0, 255].
+
+        Raises:
+            DataError: A picture cannot be used; names it.
+        """
+        dataset = FrameDataset(self.tables[split], self.image_size, self.threads, self.resize)
+        pixels: npt.NDArray[np.uint8] = dataset.__getitems__(np.asarray(rows, np.int64))["frames"].numpy()
+        return pixels
+
     def open_features(self, folder: Path) -> None:
         """Takes the maps that the first process of a run left in ``cache_features``' folder."""
         for split, table in self.tables.items():
