@@ -72,6 +72,12 @@ class Server:
     def run(self, name: str) -> Run:
         return self.runs.setdefault(name, Run())
 
+    def artifact(self, name: str) -> dict[str, bytes]:
+        """Files of the one committed artifact whose name begins so."""
+        committed = [a for a in self.artifacts.values() if a["committed"]]
+        (files,) = [a["files"] for a in committed if a["artifactCollectionName"].startswith(name)]
+        return files
+
     def post(self, path: str, body: bytes) -> dict[str, Any]:
         with self.lock:
             if path == "/graphql":
@@ -113,6 +119,9 @@ class Server:
         viewer = {"id": "1", "entity": ENTITY, "username": ENTITY, "email": "", "flags": "{}"}
         return {"viewer": viewer | {"teams": {"edges": []}, "apiKeys": {"edges": []}, "admin": False}}
 
+    def get_default_entity(self, given: dict[str, Any]) -> dict[str, Any]:
+        return self.viewer(given)
+
     def server_features_query(self, given: dict[str, Any]) -> dict[str, Any]:
         return {"serverInfo": {"features": []}}
 
@@ -139,11 +148,11 @@ class Server:
         return {"createRunFiles": {"runID": run, "uploadHeaders": [], "files": files}}
 
     def artifact_type(self, given: dict[str, Any]) -> dict[str, Any]:
-        return {"project": {"artifactType": {"name": "any"}}}
+        return {"project": {"artifact": None}}
 
     def create_artifact(self, given: dict[str, Any]) -> dict[str, Any]:
         number = f"artifact{len(self.artifacts)}"
-        self.artifacts[number] = {**given, "files": {}, "committed": False}
+        self.artifacts[number] = {**given["input"], "files": {}, "committed": False}
         sequence = {"id": number, "latestArtifact": None}
         return {
             "createArtifact": {"artifact": {"id": number, "state": "PENDING", "artifactSequence": sequence}}

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import wandb
-
 from aunet.facs import au_column
 from aunet.runs import RunError, replacing
 from aunet.tracking.loggers import require
@@ -97,15 +96,16 @@ def create(sweep: str, aus: Sequence[int], project: str, entity: str | None, off
     Raises:
         RunError: wandb-workspaces is not installed, or the server does not take it.
     """
-    key = not offline and wandb.login(prompt=False, verify=False)
+    built = workspace(entity or "nobody", project, sweep, aus)
+    if offline or not wandb.login(prompt=False, verify=False):
+        with replacing(out) as temporary:
+            temporary.write_text(
+                built._to_model().model_dump_json(by_alias=True, exclude_none=True, indent=1)
+            )
+        why = "offline" if offline else "no key is set"
+        return f"The workspace is sound and written to {out}, but not saved: {why}"
     try:
-        owner = entity or (wandb.Api().default_entity if key else None)
-        built = workspace(owner or "nobody", project, sweep, aus)
-        if key:
-            return f"The workspace: {built.save().url}"
-    except wandb.Error as error:
+        built.entity = entity or wandb.Api().default_entity
+        return f"The workspace: {built.save().url}"
+    except Exception as error:  # whatever wandb's client makes of what the server says, or does not say
         raise RunError(f"the server does not take the workspace: {error}") from None
-    with replacing(out) as temporary:
-        temporary.write_text(built._to_model().model_dump_json(by_alias=True, exclude_none=True, indent=1))
-    why = "offline" if offline else "no key is set"
-    return f"The workspace is sound and written to {out}, but not saved: {why}"

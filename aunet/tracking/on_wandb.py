@@ -11,13 +11,15 @@ import re
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import wandb
 from pytorch_lightning.loggers import WandbLogger
 
+import wandb
 from aunet.facs import au_column
+from aunet.runs import RunError, read_json
 from aunet.tracking.attempts import attempt_name, attempts
 from aunet.tracking.figures import Picture
 from aunet.tracking.frames import WorstFrame
@@ -45,7 +47,7 @@ def wandb_logger(
     finish_timeout: float = 60,
     **options: Any,
 ) -> RunLogger:
-    """Starts a wandb run. ``WANDB_MODE`` decides over the mode where it is set.
+    """Starts a wandb run; ``WANDB_MODE`` decides over the mode where it is set.
 
     Args:
         project: wandb project.
@@ -57,10 +59,12 @@ def wandb_logger(
         init_timeout: Seconds after which a server that does not answer is given up, and the run is offline.
         finish_timeout: Seconds that the end of a run waits for what is still to be sent.
         **options: Further arguments of ``wandb.init``.
+
+    Raises:
+        RunError: wandb cannot even be used offline.
     """
     folder = Path(save_dir)
     attempt = max(1, attempts(folder))
-    identity = _identity(name, attempt)
     (folder / "wandb").mkdir(parents=True, exist_ok=True)  # wandb goes to a temporary folder without it
 
     def started(mode: str) -> RunLogger:
@@ -72,7 +76,7 @@ def wandb_logger(
             group=group,
             job_type=job_type,
             name=attempt_name(name, attempt),
-            id=identity,
+            id=_identity(name, attempt),  # the server that is given up holds on to the one it was told
             resume=None,
             save_dir=save_dir,
             mode=mode,
@@ -81,21 +85,26 @@ def wandb_logger(
             **options,
         )
         logger.best_checkpoint = best_checkpoint
-        _ = logger.experiment  # starts it
+        # The first table makes wandb ask the server whether it knows the key: now, since one at the end would
+        # be lost where the server is by then.
+        logger.experiment.log({"data/splits": _splits(folder)})
         return logger
 
     kept = f"so the run is kept in {folder / 'wandb'} (upload it by `aunet sync {folder.parent.parent}`)"
     mode = os.environ.get("WANDB_MODE")
+    _leave()  # what a row left that failed before it trained; this one would be written into it
     try:
         if mode is None and not wandb.login(prompt=False, verify=False):
             mode = "offline"
             log.info(f"wandb: no key is set, {kept}")
         return started(mode or "online")
     except wandb.Error as error:
-        if mode is not None:
-            raise RuntimeError(f"wandb: {error}") from None
-        log.warning(f"wandb: the server cannot be used ({' '.join(str(error).split())}), {kept}")
-        for begun in (folder / "wandb").glob(f"run-*-{identity}"):
+        said = str(error).splitlines()[0]
+        if mode not in (None, "online"):
+            raise RunError(f"wandb: {said}") from None
+        log.warning(f"wandb: the server cannot be used ({said}), {kept}")
+        _leave()
+        for begun in (folder / "wandb").glob(f"run-*-a{attempt}"):
             shutil.rmtree(begun, ignore_errors=True)
         return started("offline")
 
@@ -119,9 +128,8 @@ def send(
         step: Of the training.
     """
     run = logger.experiment
-    shown: dict[str, Any] = {key: wandb.Image(picture) for key, picture in pictures.items()}
-    shown["best/worst_frames"] = _table(frames, aus)
-    run.log({**shown, "trainer/global_step": step})
+    shown = {key: wandb.Image(picture) for key, picture in pictures.items()}
+    run.log({**shown, "best/worst_frames": _table(frames, aus), "trainer/global_step": step})
     if logger.best_checkpoint:
         artifact = wandb.Artifact(f"{run.id}-best", type="model")
         artifact.add_file(str(checkpoint), policy="immutable")
@@ -150,6 +158,21 @@ def _identity(name: str, attempt: int) -> str:
     """A new id for an attempt; its end tells ``aunet sync`` which attempt it is."""
     plain = re.sub(r"[^\w-]+", "-", name, flags=re.ASCII)[:80]
     return f"{plain}-{secrets.token_hex(4)}-a{attempt}"
+
+
+def _leave() -> None:
+    """Ends a run that was begun in this process and not ended."""
+    if wandb.run is not None:
+        with suppress(TimeoutError):  # what could not be sent is in its folder
+            wandb.finish(exit_code=1)
+
+
+def _splits(folder: Path) -> wandb.Table:
+    """Size of each split."""
+    splits = (read_json(folder / "provenance.json") or {}).get("splits", {})
+    columns = ["videos", "frames"]
+    rows = [[split, *(counts[key] for key in columns)] for split, counts in splits.items()]
+    return wandb.Table(columns=["split", *columns], data=rows)
 
 
 def _table(frames: Sequence[WorstFrame], aus: Sequence[int]) -> wandb.Table:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import wandb
-
 from aunet.cells import State, read_cells
 from aunet.progress import progress
 from aunet.runs import RunError
@@ -20,7 +19,13 @@ AT_ONCE = 4
 """Runs that are uploaded side by side."""
 
 SECONDS = 600
-"""After which an upload of one run is given up: wandb itself would try for hours where nobody answers."""
+"""After which the upload of a run is given up."""
+
+_PATIENCE = {"WANDB__GRAPHQL_RETRY_MAX": "4"}
+"""About half a minute where nobody answers; wandb itself would try for hours."""
+
+_NOT_FOR_UPLOADS = ("WANDB_MODE", "WANDB_SILENT", "WANDB_QUIET")
+"""Settings of runs that are made; wandb would not say what went wrong."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +96,12 @@ def upload(found: Sequence[Attempt]) -> dict[Attempt, str]:
 
 def _upload(attempt: Attempt) -> str:
     command = [sys.executable, "-m", "wandb", "sync", "--include-online", str(attempt.file)]
+    settings = {key: value for key, value in os.environ.items() if key not in _NOT_FOR_UPLOADS}
     try:
         done = subprocess.run(  # noqa: S603 - wandb's own command line
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False
-        )
+            command, env=settings | _PATIENCE, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=SECONDS, check=False,
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"given up after {SECONDS} s"
     said = [line for line in done.stderr.splitlines() if "ERROR" in line]
