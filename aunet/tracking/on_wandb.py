@@ -122,14 +122,16 @@ def send(
     Args:
         logger: The run's.
         pictures: By their keys.
-        frames: Rows of the table ``best/worst_frames``.
+        frames: Rows of the table ``best/worst_frames_table``. wandb keeps the pictures in tables for a server
+            that is there, and for offline runs, but not for a server that is lost: they are among
+            ``pictures``, too.
         aus: AU number of each label of the frames.
         checkpoint: The best one; an artifact where the logger is to send it.
         step: Of the training.
     """
     run = logger.experiment
     shown = {key: wandb.Image(picture) for key, picture in pictures.items()}
-    run.log({**shown, "best/worst_frames": _table(frames, aus), "trainer/global_step": step})
+    run.log({**shown, "best/worst_frames_table": _table(frames, aus), "trainer/global_step": step})
     if logger.best_checkpoint:
         artifact = wandb.Artifact(f"{run.id}-best", type="model")
         artifact.add_file(str(checkpoint), policy="immutable")
