@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 from run_folders import AUS, write_run
@@ -202,20 +202,14 @@ def test_wandb_mode_decides(compose, monkeypatch):
     [(None, None, "offline"), (KEY, None, "online"), (KEY, "offline", "offline")],
 )
 def test_mode_follows_key_and_environment(key, mode, expected, tmp_path, monkeypatch):
-    asked = {}
-
-    class Recorded:
-        experiment = SimpleNamespace(log=lambda content: None)
-
-        def __init__(self, **options):
-            asked.update(options)
-
-    monkeypatch.setattr(on_wandb, "RunLogger", Recorded)  # no server
+    init = MagicMock()
+    monkeypatch.setattr(on_wandb.wandb, "init", init)  # no server
     for name, value in (("WANDB_API_KEY", key), ("WANDB_MODE", mode)):
         if value is not None:
             monkeypatch.setenv(name, value)
     folder = tmp_path / "table1" / "ours" / "seed0"
     wandb_logger("aunet", "table1", "ours", "ours/seed0", str(folder), notes="a word")
+    asked = init.call_args.kwargs
     assert (asked["mode"], asked["notes"]) == (expected, "a word")
     assert re.fullmatch("ours-seed0-[0-9a-f]{8}-a1", asked["id"])
     assert (folder / "wandb").is_dir()

@@ -67,27 +67,29 @@ def wandb_logger(
     attempt = max(1, attempts(folder))
     (folder / "wandb").mkdir(parents=True, exist_ok=True)  # wandb goes to a temporary folder without it
 
-    def started(mode: str) -> RunLogger:
+    def started(mode: Any) -> RunLogger:
         settings = wandb.Settings(
             init_timeout=init_timeout, finish_timeout=finish_timeout, finish_timeout_raises=True
         )
-        logger = RunLogger(
+        run = wandb.init(
             project=project,
             group=group,
             job_type=job_type,
             name=attempt_name(name, attempt),
             id=_identity(name, attempt),  # the server that is given up holds on to the one it was told
-            resume=None,
-            save_dir=save_dir,
+            dir=save_dir,
             mode=mode,
-            reinit="finish_previous",
             settings=settings,
             **options,
         )
-        logger.best_checkpoint = best_checkpoint
+        run.define_metric("trainer/global_step")
+        run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        run.config.update({"finished": False})
         # The first table makes wandb ask the server whether it knows the key: now, since one at the end would
         # be lost where the server is by then.
-        logger.experiment.log({"data/splits": _splits(folder)})
+        run.log({"data/splits": _splits(folder)})
+        logger = RunLogger(project=project, save_dir=save_dir, experiment=run)
+        logger.best_checkpoint = best_checkpoint
         return logger
 
     kept = f"so the run is kept in {folder / 'wandb'} (upload it by `aunet sync {folder.parent.parent}`)"
