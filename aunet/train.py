@@ -178,7 +178,7 @@ def _attempt(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         metrics: dict[str, Any] = dict(evaluate(module, datamodule, trainer, folder))
         # Lightning sets trainer.callbacks without declaring it.
         history = next(c for c in trainer.callbacks if isinstance(c, History))  # type: ignore[attr-defined]
-        log_results(loggers, module, datamodule, folder, metrics, trainer.global_step, with_faces)
+        log_results(loggers, module, datamodule, folder, trainer.global_step, with_faces)
         metrics |= {
             "row": cfg.name,
             "title": cfg.title,

@@ -44,6 +44,7 @@ def nobody(tmp_path, monkeypatch) -> Iterator[None]:
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "home"))
     for kind in ("CACHE", "CONFIG", "DATA"):
         monkeypatch.setenv(f"WANDB_{kind}_DIR", str(tmp_path / "home" / kind.lower()))
     monkeypatch.setenv("WANDB_SILENT", "true")

@@ -11,13 +11,13 @@ from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
+import wandb
 from run_folders import AUS, write_run
 from wandb_server import ENTITY, KEY, Run, serving
 
-import wandb
 from aunet.cli import main
 from aunet.module import ActionUnitModule
-from aunet.tracking import loggers, on_wandb
+from aunet.tracking import loggers, on_wandb, sync
 from aunet.tracking.on_wandb import wandb_logger
 from aunet.train import train
 
@@ -215,7 +215,7 @@ def test_mode_follows_key_and_environment(key, mode, expected, tmp_path, monkeyp
     assert (folder / "wandb").is_dir()
 
 
-def test_server_that_does_not_answer_is_given_up(compose, monkeypatch, caplog):
+def test_server_that_does_not_answer_is_given_up(compose, monkeypatch, tmp_path, caplog, capsys):
     with serving() as server:
         port = server.port
     online(monkeypatch, f"http://127.0.0.1:{port}")  # nobody is there any more
@@ -225,6 +225,13 @@ def test_server_that_does_not_answer_is_given_up(compose, monkeypatch, caplog):
     (file,) = offline_runs(Path(cfg.out_dir))
     assert not list(Path(cfg.out_dir).glob("wandb/run-*"))
     assert read(file)["summary"]["best/val/f1"] == pytest.approx(metrics["val/f1"])
+    monkeypatch.setattr(sync, "_PATIENCE", {"WANDB__GRAPHQL_RETRY_MAX": "1"})
+    with pytest.raises(SystemExit, match="1"):
+        main(["sync", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert re.search(r"failed: table1/ours/seed0 \(ours-seed0-\w+-a1\): .*connection refused", said)
+    assert "1 runs, 0 of them uploaded before" in said
+    assert not Path(f"{file}.synced").exists()
 
 
 @pytest.fixture
@@ -258,7 +265,9 @@ def test_dashboard_is_checked_offline_and_saved_with_a_key(dashboard, tmp_path, 
     for found in (section, view["spec"]["section"]):
         text = json.dumps(found)
         assert all(f"best/val/f1/AU{au}" in text for au in AUS)
-        assert all(words in text for words in ("finished", "jobType", "stddev", '"table1"'))
+        assert all(words in text for words in ("jobType", "stddev"))
+        told = {f["key"]["name"]: f["value"] for f in found["runSets"][0]["filters"]["filters"]}
+        assert told == {"group": "table1", "state": "finished"}
 
 
 def test_dashboard_of_no_runs(dashboard, tmp_path):

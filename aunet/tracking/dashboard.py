@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import wandb
+
 from aunet.facs import au_column
 from aunet.runs import RunError, replacing
 from aunet.tracking.loggers import require
@@ -73,7 +74,7 @@ def workspace(entity: str, project: str, sweep: str, aus: Sequence[int]) -> Any:
         ],
         settings=ws.WorkspaceSettings(max_runs=_RUNS),
         runset_settings=ws.RunsetSettings(
-            filters=[ws.Metric("Group") == sweep, ws.Config("finished") == True],  # noqa: E712 - an expression
+            filters=[ws.Metric("Group") == sweep, ws.Metric("State") == "finished"],
             groupby=[ws.Metric("JobType")],
         ),
     )

@@ -1,8 +1,8 @@
 """Runs on wandb: online where a key is set and the server answers, offline otherwise, never a prompt.
 
 Every attempt of a run is a wandb run of its own, since an offline one cannot be continued. They share the
-group, which is the sweep, and the job type, which is the row; ``finished`` in the configuration tells the
-attempt that came to the end from those that did not.
+group, which is the sweep, and the job type, which is the row; the state, and ``finished`` in the configuration,
+tell the attempt that came to the end from those that did not.
 """
 
 import logging
@@ -15,9 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import wandb
 from pytorch_lightning.loggers import WandbLogger
 
-import wandb
 from aunet.facs import au_column
 from aunet.runs import RunError, read_json
 from aunet.tracking.attempts import attempt_name, attempts
@@ -80,11 +80,11 @@ def wandb_logger(
             dir=save_dir,
             mode=mode,
             settings=settings,
+            config={"finished": False},
             **options,
         )
         run.define_metric("trainer/global_step")
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-        run.config.update({"finished": False})
         # The first table makes wandb ask the server whether it knows the key: now, since one at the end would
         # be lost where the server is by then.
         run.log({"data/splits": _splits(folder)})

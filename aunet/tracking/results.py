@@ -1,9 +1,9 @@
 """What loggers get at the end of a run: figures and pictures of what its best weights predict."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger
@@ -11,17 +11,20 @@ from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from aunet.data.datamodule import FrameDataModule
 from aunet.facs import au_column
 from aunet.measures import average_precision, ece, macro
-from aunet.metrics import confusion_counts
+from aunet.metrics import confusion_counts, f1_metrics
 from aunet.module import ActionUnitModule
 from aunet.predictions import predictions
 from aunet.runs import RunError
-from aunet.thresholds import Array
+from aunet.thresholds import Labels, Probs
 from aunet.tracking import figures, on_wandb
 from aunet.tracking.epochs import confusion_metrics
 from aunet.tracking.figures import Picture
 from aunet.tracking.frames import WorstFrame, errors, sheet, worst_frames
 
 log = logging.getLogger(__name__)
+
+SEEING = (on_wandb.RunLogger, TensorBoardLogger, MLFlowLogger)
+"""Loggers that take pictures."""
 
 
 def may_send_faces(asked: bool | str, data: str) -> bool:
@@ -45,7 +48,6 @@ def log_results(
     module: ActionUnitModule,
     datamodule: FrameDataModule,
     folder: Path,
-    metrics: Mapping[str, float],
     step: int,
     with_faces: bool,
 ) -> None:
@@ -53,36 +55,33 @@ def log_results(
 
     Every logger gets F1, precision, recall, confusion counts, average precision and calibration error.
     wandb, TensorBoard and MLflow also get precision-recall curves, reliability diagrams, and the worst frames
-    with what was attended to; CSV has no place for pictures. What cannot be sent is said, and costs nothing.
+    with what was attended to; CSV has no place for pictures. What cannot be sent
+    is said, and fails no run.
 
     Args:
         loggers: Lightning's.
         module: In evaluation mode, with the best weights.
         datamodule: Gives the frames.
         folder: The run folder, with ``predictions.npz``.
-        metrics: Of ``aunet.evaluation.evaluate``.
         step: Of the training.
         with_faces: Whether pictures of faces may be sent.
     """
     if not loggers:
         return
-    logits, labels, _ = predictions(folder, len(module.aus))
-    probs = torch.from_numpy(logits).float().sigmoid().numpy()
-    found = {key: value for key, value in metrics.items() if key.startswith("val/")}
-    found |= confusion_metrics(torch.from_numpy(confusion_counts(probs, labels)), module.aus)
-    for name, values in (("average_precision", average_precision), ("ece", ece)):
-        found |= _of_aus(f"val/{name}", values(probs, labels), module.aus)
-    for logger in loggers:
-        logger.log_metrics({f"best/{key}": value for key, value in found.items()}, step=step)
-    seeing = [logger for logger in loggers if isinstance(logger, _SEEING)]
-    if not seeing:
-        return
-    if not with_faces:
+    seeing = [logger for logger in loggers if isinstance(logger, SEEING)]
+    if seeing and not with_faces:
         log.info(
             f"pictures of {datamodule.name} are kept from the loggers, as licences of recorded faces ask; "
             f"log_frames=true sends them"
         )
     try:
+        logits, labels, _ = predictions(folder, len(module.aus))
+        probs = torch.from_numpy(logits).float().sigmoid().numpy()
+        found = {f"best/{key}": value for key, value in measured(probs, labels, module.aus).items()}
+        for logger in loggers:
+            logger.log_metrics(found, step=step)
+        if not seeing:
+            return
         worst = worst_frames(module, datamodule, logits, labels, with_faces)
         pictures = {
             "best/precision_recall": figures.precision_recall(probs, labels, module.aus),
@@ -93,11 +92,28 @@ def log_results(
         for logger in seeing:
             _send(logger, pictures, worst, module.aus, folder / "best.ckpt", step)
     except Exception as error:  # whatever a logger or a picture is at fault in: the run itself is complete
-        log.warning(f"pictures of the run's end are not with the loggers: {type(error).__name__}: {error}")
+        log.warning(f"loggers lack some of the run's end: {type(error).__name__}: {error}")
 
 
-_SEEING = (on_wandb.RunLogger, TensorBoardLogger, MLFlowLogger)
-"""Loggers that take pictures."""
+def measured(probs: Probs, labels: Labels, aus: Sequence[int]) -> dict[str, float]:
+    """F1, precision, recall, counts, average precision and calibration error, those that are defined.
+
+    Args:
+        probs: (N, num_aus) in [0, 1].
+        labels: (N, num_aus) in {0, 1, -1}.
+        aus: AU number of each column.
+
+    Returns:
+        Those of ``confusion_metrics``; ``val/f1``, ``val/average_precision`` and ``val/ece``, means over the
+        AUs, and each AU's under ``/AU<n>``.
+    """
+    counts = confusion_counts(probs, labels)
+    found = f1_metrics(counts, aus) | confusion_metrics(torch.from_numpy(counts), aus)
+    for name, measure in (("average_precision", average_precision), ("ece", ece)):
+        values = measure(probs, labels)
+        found[f"val/{name}"] = macro(values)
+        found |= {f"val/{name}/{au_column(au)}": float(v) for au, v in zip(aus, values, strict=True)}
+    return {key: value for key, value in found.items() if not math.isnan(value)}
 
 
 def _send(
@@ -125,10 +141,3 @@ def _send(
 def _as_text(worst: Sequence[WorstFrame], aus: Sequence[int]) -> str:
     rows = [f"| {w.video} | {w.frame} | {w.loss:.3f} | {errors(w, aus)} |" for w in worst]
     return "\n".join(["| video | frame | loss | wrong (probability) |", "| :-- | --: | --: | :-- |", *rows])
-
-
-def _of_aus(name: str, values: Array, aus: Sequence[int]) -> dict[str, Any]:
-    """Mean and each AU's value, those that are defined."""
-    found = {name: macro(values)}
-    found |= {f"{name}/{au_column(au)}": float(value) for au, value in zip(aus, values, strict=True)}
-    return {key: value for key, value in found.items() if value == value}  # not NaN

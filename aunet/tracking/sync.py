@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import wandb
+
 from aunet.cells import State, read_cells
 from aunet.progress import progress
 from aunet.runs import RunError
@@ -23,9 +24,6 @@ SECONDS = 600
 
 _PATIENCE = {"WANDB__GRAPHQL_RETRY_MAX": "4"}
 """About half a minute where nobody answers; wandb itself would try for hours."""
-
-_NOT_FOR_UPLOADS = ("WANDB_MODE", "WANDB_SILENT", "WANDB_QUIET")
-"""Settings of runs that are made; wandb would not say what went wrong."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,8 @@ def upload(found: Sequence[Attempt]) -> dict[Attempt, str]:
     Raises:
         RunError: No key is set.
     """
-    os.environ.pop("WANDB_MODE", None)  # offline is a mode of runs that are made
+    for setting in ("WANDB_MODE", "WANDB_SILENT", "WANDB_QUIET"):  # of runs that are made
+        os.environ.pop(setting, None)
     if found and not wandb.login(prompt=False, verify=False):
         raise RunError("wandb has no key: set WANDB_API_KEY, or give `wandb login` once")
     with progress("uploading", len(found), "runs") as advance, ThreadPoolExecutor(AT_ONCE) as pool:
@@ -96,11 +95,11 @@ def upload(found: Sequence[Attempt]) -> dict[Attempt, str]:
 
 def _upload(attempt: Attempt) -> str:
     command = [sys.executable, "-m", "wandb", "sync", "--include-online", str(attempt.file)]
-    settings = {key: value for key, value in os.environ.items() if key not in _NOT_FOR_UPLOADS}
+    beside = {"WANDB_DIR": str(attempt.file.parents[2])}  # its own log, which it would leave where we are
     try:
         done = subprocess.run(  # noqa: S603 - wandb's own command line
-            command, env=settings | _PATIENCE, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=SECONDS, check=False,
+            command, env=os.environ | _PATIENCE | beside, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=SECONDS, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"given up after {SECONDS} s"
