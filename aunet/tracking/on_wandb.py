@@ -1,8 +1,8 @@
 """Runs on wandb: online where a key is set and the server answers, offline otherwise, never a prompt.
 
 Every attempt of a run is a wandb run of its own, since an offline one cannot be continued. They share the
-group, which is the sweep, and the job type, which is the row; the state, and ``finished`` in the configuration,
-tell the attempt that came to the end from those that did not.
+group, which is the sweep, and the job type, which is the row; their state, and ``finished`` in their
+configuration, tell the attempt that came to the end from those that did not.
 """
 
 import logging
