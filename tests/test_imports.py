@@ -24,7 +24,7 @@ LAYERS: tuple[set[str], ...] = (
     {"data.affwild2", "data.disfa", "data.bp4d", "data.manifest", "data.mixed"},
     {"data.batches", "data.journal", "data.detect"},
     {"data.loader", "data.pack", "data.features"},
-    {"module", "data.datamodule", "data.check"},
+    {"module", "data.datamodule", "data.check", "rows"},
     {"runs", "host", "tracking", "config"},
     {"callbacks", "checkpoints", "evaluation", "failures", "cells", "devices"},
     {"companions"},

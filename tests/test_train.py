@@ -21,7 +21,7 @@ from aunet.callbacks import StepSeed
 from aunet.config import CONF
 from aunet.data.faults import DataError
 from aunet.data.folds import DISFA_PARTS, fold_splits
-from aunet.train import load, train
+from aunet.train import load, load_data, train
 from aunet.weights import WeightsError
 
 ROOT = Path(__file__).parent.parent
@@ -78,6 +78,28 @@ def test_loss_weights_travel_with_the_checkpoint(finished):
     train_split = json.loads((folder / "provenance.json").read_text())["splits"]["train"]
     weights = np.array(train_split["known"]) / (2 * np.array(train_split["positives"]))
     np.testing.assert_allclose(load(folder).loss.pos_weight.numpy(), weights, rtol=1e-6)
+
+
+def test_data_of_a_run_are_read_again_and_fit_its_predictions(finished, affwild2, tmp_path):
+    _, folder, _ = finished
+    with np.load(folder / "predictions.npz") as predictions:
+        for root in (None, shutil.copytree(affwild2, tmp_path / "moved")):
+            table = load_data(folder, root).tables["val"]
+            np.testing.assert_array_equal(table.labels, predictions["labels"])
+            np.testing.assert_array_equal(np.array(table.videos)[table.video], predictions["video"])
+            np.testing.assert_array_equal(table.frame, predictions["frame"])
+
+
+def test_data_that_are_gone_or_others_are_refused(finished, tmp_path):
+    _, folder, _ = finished
+    with pytest.raises(DataError, match=r"nowhere, the data of .* is not there"):
+        load_data(folder, tmp_path / "nowhere")
+    write_affwild2(tmp_path / "others", seed=5)
+    with pytest.raises(runs.RunError, match="holds other data than those of"):
+        load_data(folder, tmp_path / "others")
+    (folder / "metrics.json").unlink()
+    with pytest.raises(runs.RunError, match="is no finished run"):
+        load_data(folder)
 
 
 def test_finished_run_is_skipped(finished):
