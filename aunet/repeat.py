@@ -58,7 +58,9 @@ def _shortest(config: Mapping[str, Any], row: str, data: str) -> list[str] | Non
     """Overrides that compose a configuration, but for the seed; None where single keys do not suffice."""
     common = [f"data={data}"] if (CONF / "data" / f"{data}.yaml").exists() else []
     files = [file for file in sorted(CONF.glob("experiment/*/*.yaml")) if file.stem == config["name"]]
-    titles = {f"{file.parent.name}/{file.stem}": OmegaConf.load(file).get("title") for file in files}
+    titles = {
+        f"{file.parent.name}/{file.stem}": OmegaConf.select(OmegaConf.load(file), "title") for file in files
+    }
     experiments = sorted(titles, key=lambda name: (name != row, titles[name] != config.get("title")))
     found = []
     for words in ([f"experiment={name}", *common] for name in experiments):

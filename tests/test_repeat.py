@@ -34,7 +34,7 @@ def composed(words):
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["experiment=table1/ours"],
+        ["experiment=table1/baseline"],
         ["experiment=table1/without_attention", "lr=0.01", "sweep=a_b", "seed=3"],
         ["experiment=attention_grid/per_au_3x3", "data.read.drop_row_if_any=false"],
         ["experiment=table1/resnet50", "sweep='it is, (not) this'", "optimizer.betas=[0.8,0.9]"],
@@ -54,7 +54,7 @@ def test_overrides_are_found(overrides, left):
 
 
 def test_only_what_differs_is_named(left):
-    folder, _ = left("experiment=table1/ours", "lr=0.01")
+    folder, _ = left("experiment=table1/baseline", "lr=0.01")
     (command,) = train_again(folder, [0])
     words = set(shlex.split(command))
     assert "lr=0.01" in words
@@ -62,9 +62,9 @@ def test_only_what_differs_is_named(left):
 
 
 def test_seeds_share_a_command(left):
-    folder, _ = left("experiment=table1/ours")
+    folder, _ = left("experiment=table1/baseline")
     (command,) = train_again(folder, [0, 2, 5])
-    assert command.startswith("python experiments/train.py --multirun experiment=table1/ours ")
+    assert command.startswith("python experiments/train.py --multirun experiment=table1/baseline ")
     assert command.endswith(" seed=0,2,5")
 
 
@@ -72,15 +72,20 @@ def test_rendered_data_are_made_anew(tmp_path):
     folder = tmp_path / "table1" / "ours" / "seed0"
     folder.mkdir(parents=True)
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = hydra.compose("config", ["experiment=table1/ours", "data=rendered_medium"])
+        cfg = hydra.compose("config", ["experiment=table1/baseline", "data=rendered_medium"])
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     assert train_again(folder, [0]) == [
-        "python experiments/train.py experiment=table1/ours data=rendered_medium seed=0"
+        "python experiments/train.py experiment=table1/baseline data=rendered_medium seed=0"
     ]
 
 
 @pytest.mark.parametrize(
-    "overrides", [["experiment=table1/ours", "attention=none"], ["sampling=strided"], ["+further=1"]]
+    "overrides",
+    [
+        ["experiment=table1/baseline", "attention=per_au"],
+        ["name=a", "sampling=strided"],
+        ["name=b", "+further=1"],
+    ],
 )
 def test_else_the_runs_own_configuration_is_named(overrides, left):
     folder, digest = left(*overrides)

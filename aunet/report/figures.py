@@ -11,7 +11,7 @@ from aunet.report.curves import Curves
 from aunet.report.svg import LINES, svg, words
 from aunet.results import Row, Table
 
-LABELS, LETTERS = 1.85, 27
+LABELS, LETTERS = 2.05, 31
 """Inches for the titles of rows, and how many letters fill a line of them."""
 
 _MORE, _NOT_MORE = "#0072b2", "#6b6b6b"
@@ -31,10 +31,10 @@ def forest(table: Table) -> Markup | None:
         + (", more than chance" if row.differs else "")
         for row, found in compared
     )
-    height = 0.75 + 0.4 * len(compared)
+    height = 0.75 + (0.4 if to else 0.5) * len(compared)
 
     def draw(figure: Figure) -> None:
-        axes = figure.add_axes((LABELS / 6.3, 0.5 / height, 3.6 / 6.3, 1 - 0.6 / height))
+        axes = figure.add_axes((LABELS / 6.4, 0.5 / height, 3.5 / 6.4, 1 - 0.6 / height))
         axes.axvline(0, color="black", linewidth=0.9)
         for place, (row, found) in enumerate(compared):
             colour = _MORE if row.differs else _NOT_MORE
@@ -45,7 +45,7 @@ def forest(table: Table) -> Markup | None:
             text = f"{found.value:+.4f}{'*' * row.differs}"
             axes.annotate(text, (1.03, place), xycoords=("axes fraction", "data"), va="center")
         labels = [
-            words(row.title, LETTERS, 2 if to else 1)
+            words(row.title, LETTERS)
             + ("" if to else f"\n− {words(titles[str(row.reference)], LETTERS - 2, 1)}")
             for row, _ in compared
         ]
@@ -55,7 +55,7 @@ def forest(table: Table) -> Markup | None:
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(f"difference in macro F1{to}")
 
-    return svg("forest", f"Differences in macro F1{to}: {said}", (6.3, height), draw)
+    return svg("forest", f"Differences in macro F1{to}: {said}", (6.4, height), draw)
 
 
 def heat_map(table: Table) -> Markup:

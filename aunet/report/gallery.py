@@ -189,7 +189,8 @@ def _maps(module: ActionUnitModule, frames: npt.NDArray[np.uint8]) -> npt.NDArra
     weights = cast("Callable[[torch.Tensor], torch.Tensor]", module.network.attention.weights)
     pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
     with torch.inference_mode():  # in small batches, which need little memory
-        maps = torch.cat([weights(module.network.features(batch)) for batch in pixels.split(16)])
+        batches = (pixels[start : start + 16] for start in range(0, len(pixels), 16))
+        maps = torch.cat([weights(module.network.features(batch)) for batch in batches])
     found: npt.NDArray[np.float32] = maps.numpy()
     return found
 

@@ -26,7 +26,7 @@ def key(place: str, number: int) -> Markup:
     def draw(figure: Figure) -> None:
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
-        axes.plot([0, 1, 2], [0, 0, 0], markevery=[1], **LINES[number])  # type: ignore[arg-type]
+        axes.plot([0, 1, 2], [0, 0, 0], markevery=[1], **LINES[number])
         axes.set_xlim(0, 2)
 
     return svg(f"key-{place}-{number}", f"line {number + 1}", (0.5, 0.16), draw)
@@ -80,7 +80,7 @@ def precision_recall(table: Table, au: int, rows: Sequence[Row], curves: Mapping
     def draw(figure: Figure) -> None:
         axes = _square(figure, "recall", "precision")
         for row, line in zip(rows, LINES, strict=False):
-            axes.plot(RECALLS, curves[row.name].precision[:, au], markevery=25, **line)  # type: ignore[arg-type]
+            axes.plot(RECALLS, curves[row.name].precision[:, au], markevery=25, **line)
 
     said = _said(table, au, rows, "average_precision", "average precision")
     return svg(f"precision-{table.aus[au]}", f"Precision over recall, {said}", (WIDTH, 2.5), draw)
@@ -94,7 +94,7 @@ def thresholds(table: Table, au: int, rows: Sequence[Row], curves: Mapping[str, 
         axes.axvline(0.5, color="black", linewidth=0.9)
         for place, (row, line) in enumerate(zip(rows, LINES, strict=False)):
             found = curves[row.name]
-            axes.plot(THRESHOLDS, found.f1[:, au], markevery=25, **line)  # type: ignore[arg-type]
+            axes.plot(THRESHOLDS, found.f1[:, au], markevery=25, **line)
             height = np.full(len(found.tuned), 0.03 + 0.05 * place)
             axes.plot(found.tuned[:, au], height, "|", color=line["color"], markersize=6, markeredgewidth=1.2)
 
@@ -110,7 +110,7 @@ def calibration(table: Table, au: int, rows: Sequence[Row], curves: Mapping[str,
         enough = found.frames[:, au] >= FEWEST
         frames = found.frames[enough, au]
         promised, present = found.promised[enough, au] / frames, found.present[enough, au] / frames
-        axes.plot(promised, present, **LINES[number] | {"markersize": 3})  # type: ignore[arg-type]
+        axes.plot(promised, present, **LINES[number] | {"markersize": 3})
 
     def draw(figure: Figure) -> None:
         both = figure.subplots(1, 2, sharey=True)

@@ -5,13 +5,14 @@ import re
 import textwrap
 import warnings
 from collections.abc import Callable
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: small, and in the reader's own font
     "text.parse_math": False,  # titles of rows may hold $
     "font.size": 9,
@@ -29,7 +30,7 @@ STYLE = {
     "lines.markersize": 4,
 }
 
-LINES = (
+LINES: tuple[dict[str, Any], ...] = (
     {"color": "#0072b2", "linestyle": "-", "marker": "o"},
     {"color": "#d55e00", "linestyle": "--", "marker": "s"},
     {"color": "#007a5a", "linestyle": "-.", "marker": "^"},
