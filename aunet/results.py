@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ def read_table(
     reference: str | None = None,
     order: Sequence[str] = TABLE1,
     resamples: int = 10_000,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> Table:
     """The table of all runs that some sweeps were asked for or hold.
 
@@ -55,20 +56,13 @@ def read_table(
             names (``reference``, by default "ours").
         order: Rows of a sweep that come first, in this order; others follow as they were asked for.
         resamples: Of the intervals and tests, see ``aunet.statistics``.
+        advance: Called with 1 for each row that is done, see ``aunet.progress``.
 
     Raises:
         RunError: The runs saw different data, so that their figures must not share a table; seeds of one row
             were trained by different recipes; a file is damaged; there is no row ``reference``.
     """
-    given = [sweeps] if isinstance(sweeps, (str, Path)) else sweeps
-    folders = {Path(sweep).resolve(): Path(sweep) for sweep in given}
-    called = [folder.name for folder in folders]
-    cells: dict[str, list[Cell]] = {}
-    for place, folder in folders.items():
-        prefix = f"{place.name if called.count(place.name) == 1 else folder}/" if len(folders) > 1 else ""
-        found = read_cells(folder)
-        for cell in sorted(found, key=lambda c: order.index(c.row) if c.row in order else len(order)):
-            cells.setdefault(f"{prefix}{cell.row}", []).append(cell)
+    cells = rows_of(sweeps, order)
     _check_alike(cells)
     names = list(cells)
     if reference is not None and reference not in cells:
@@ -77,7 +71,10 @@ def read_table(
     runs = {name: _read_runs(cells[name], groups) for name in names}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"\d+ videos: an interval")  # a note says so once
-        rows = [_row(name, cells[name], runs[name], resamples) for name in names]
+        rows = []
+        for name in names:
+            rows.append(_row(name, cells[name], runs[name], resamples))
+            advance(1)
         for row in rows:
             row.reference = reference or _reference(row.name, cells)
         _compare(rows, runs, resamples)
@@ -93,6 +90,22 @@ def read_table(
         table.trivial = _trivial(first, first.metrics)
         table.provenance = _provenance([c for name in names for c in cells[name] if c.metrics])
     return table
+
+
+def rows_of(
+    sweeps: str | Path | Sequence[str | Path], order: Sequence[str] = TABLE1
+) -> dict[str, list[Cell]]:
+    """The runs of each row of a table, finished or not, by the row's name; arguments as ``read_table``."""
+    given = [sweeps] if isinstance(sweeps, (str, Path)) else sweeps
+    folders = {Path(sweep).resolve(): Path(sweep) for sweep in given}
+    called = [folder.name for folder in folders]
+    cells: dict[str, list[Cell]] = {}
+    for place, folder in folders.items():
+        prefix = f"{place.name if called.count(place.name) == 1 else folder}/" if len(folders) > 1 else ""
+        found = read_cells(folder)
+        for cell in sorted(found, key=lambda c: order.index(c.row) if c.row in order else len(order)):
+            cells.setdefault(f"{prefix}{cell.row}", []).append(cell)
+    return cells
 
 
 def _check_alike(cells: Mapping[str, list[Cell]]) -> None:

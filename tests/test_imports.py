@@ -30,14 +30,14 @@ LAYERS: tuple[set[str], ...] = (
     {"companions"},
     {"fitting"},
     {"train", "sweeps", "predictions"},
-    {"command", "results", "status", "report", "predict", "export"},
+    {"command", "results", "status", "repeat", "predict", "export"},
     {"columns"},
-    {"tables"},
+    {"tables", "report"},
     {"reproduce"},
     {"cli"},
 )
 TORCH_ONLY = {"losses", "schedules", "attention", "weights", "backbones", "network", "parallel"}
-CONFIG_READERS = {"train", "fitting", "config", "failures", "sweeps", "command", "reproduce"}
+CONFIG_READERS = {"train", "fitting", "config", "failures", "sweeps", "command", "repeat", "reproduce"}
 
 
 def module_name(file):
