@@ -131,11 +131,12 @@ class History(Callback):
             "seconds": round(self.spent + time.perf_counter() - self.started, 2),
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
             "train/loss": float(self.losses[0] / self.losses[1]),
-            **{key: value for key, value in sorted(metrics.items()) if key.startswith("val/")},
+            **{key: value for key, value in sorted(metrics.items()) if key.startswith(("val/", "dynamics/"))},
         }
         self.rows.append(row)
         with replacing(self.file) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(row))
+            # An attempt without aunet.dynamics, say, has fewer columns.
+            writer = csv.DictWriter(file, list(dict.fromkeys(key for row in self.rows for key in row)))
             writer.writeheader()
             writer.writerows(self.rows)
         done, total = len(self.rows), trainer.max_epochs or 0
