@@ -150,7 +150,7 @@ class Dynamics(Callback):
         for name, tp, fp, fn, tn in zip(names, *counts, strict=True):
             if known := tp + fp + fn + tn:
                 module.log(f"val/detected/{name}", (tp + fp) / known)
-        if trainer.fast_dev_run:
+        if _is_trial(trainer):
             return
         answers = diagnosis.constant_answers(counts, names)
         before = self.constant
@@ -176,7 +176,7 @@ class Dynamics(Callback):
             pl_module.log("dynamics/dead_units", _silent(self.active), logger=False)
         if self.drift:
             pl_module.log("dynamics/bn_drift", max(self.drift.values()), logger=False)
-        if not trainer.fast_dev_run:
+        if not _is_trial(trainer):
             self._say(trainer, self._of_epoch(trainer, cast("ActionUnitModule", pl_module)))
         self.measured, self.active, self.drift = [], {}, {}
 
@@ -257,3 +257,8 @@ def _silent(active: dict[str, Tensor]) -> float:
 def _scaler(trainer: pl.Trainer) -> Any:
     """The precision's loss scaler, or None."""
     return getattr(trainer.precision_plugin, "scaler", None)
+
+
+def _is_trial(trainer: pl.Trainer) -> bool:
+    """Whether a batch or two only show that everything works; nothing can be judged by them."""
+    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]  # Lightning does not declare it

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -101,10 +101,10 @@ class StepProbe:
         """
         self.close()
         found: dict[tuple[str, str], Tensor] = {}
-        for name, parameters in self.parts.items():
-            found["gradient", name] = self.gradients[name]
+        for name, gradient in self.gradients.items():
+            found["gradient", name] = gradient
             found["weight", name] = get_total_norm(self.before[name])
-            for before, after in zip(self.before[name], parameters, strict=True):
+            for before, after in zip(self.before[name], self.parts[name], strict=True):
                 before.sub_(after)
             found["change", name] = get_total_norm(self.before[name])
         for name, (layer, mean, variance) in self.statistics.items():
@@ -129,7 +129,7 @@ class StepProbe:
             return {}
         flags = together(torch.cat(list(self.active.values())).float()).cpu() > 0
         sizes = [len(units) for units in self.active.values()]
-        return dict(zip(self.active, flags.split(sizes), strict=True))
+        return dict(zip(self.active, torch.split(flags, sizes), strict=True))
 
     def close(self) -> None:
         """Takes the hooks away."""
@@ -167,14 +167,14 @@ def drift(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> Tensor:
     Returns:
         Scalar, the median over the features.
     """
-    weight = layer.momentum if layer.momentum is not None else 1 / layer.num_batches_tracked
-    of_batch = (
-        mean + (layer.running_mean - mean) / weight,
-        variance + (layer.running_var - variance) / weight,
-    )
-    deviation = (of_batch[1].clamp(min=0) + layer.eps).sqrt()
-    shift = (layer.running_mean - of_batch[0]).abs() / deviation
-    stretch = ((layer.running_var + layer.eps).sqrt() / deviation).log2().abs()
+    # A layer that has moved holds all three.
+    new_mean, new_variance = cast("Tensor", layer.running_mean), cast("Tensor", layer.running_var)
+    weight = layer.momentum or 1 / cast("Tensor", layer.num_batches_tracked)
+    batch_mean = mean + (new_mean - mean) / weight
+    batch_variance = variance + (new_variance - variance) / weight
+    deviation = (batch_variance.clamp(min=0) + layer.eps).sqrt()
+    shift = (new_mean - batch_mean).abs() / deviation
+    stretch = ((new_variance + layer.eps).sqrt() / deviation).log2().abs()
     return torch.maximum(shift, stretch).median()
 
 
