@@ -61,7 +61,8 @@ class SharedSkips(Callback):
 class History(Callback):
     """Writes ``history.csv``: seconds, learning rate, losses and F1 of each epoch; says one line for each.
 
-    While it trains, ``progress.json`` tells others how far it is.
+    The columns ``dynamics/*`` come from ``aunet.dynamics``, if it takes part. While it trains,
+    ``progress.json`` tells others how far it is.
 
     Args:
         folder: The run folder; rows that an interrupted attempt left there are kept.

@@ -7,19 +7,20 @@ import math
 from collections.abc import Mapping, Sequence
 
 EXPLODING = 1e3
-"""Norm of the gradient from which on a step is no small one. Healthy runs here stay below 20."""
+"""Norm of the whole gradient; that of `ours` on rendered faces is 1 to 4 from the first step on."""
 
 VANISHING = 1e-7
 """Norm of a part's gradient below which Adam, whose epsilon it is in the paper's recipe, stops to move it."""
 
 FAST, STILL = 0.1, 1e-7
-"""Share of the weights that a step changes; 1e-3 is usual, and float32 has no smaller steps than 6e-8."""
+"""Share of the weights that a step changes: 1e-3 to 1e-2 in `ours`, and 6e-8 is the resolution of float32."""
 
 DEAD = 0.8
-"""Share of a layer's units that were 0 in all measured batches of an epoch."""
+"""Share of a layer's units that were 0 in all measured batches of an epoch. Without training it is 0 where
+batch normalisation comes before ReLU, and 0.34 in the first hidden layer behind VGG16, in one batch of 16."""
 
 DRIFT = 1.0
-"""Standard deviations, or doublings; see ``aunet.probe.drift``."""
+"""Standard deviations, or doublings, see ``aunet.probe.drift``: 3.4 in the first steps of `ours`, then 0.1."""
 
 NOT_FINITE = "not finite"
 """Key of what ``of_broken`` says."""
@@ -47,8 +48,8 @@ def of_step(gradients: Mapping[str, float], updates: Mapping[str, float], step: 
     for part, share in updates.items():
         if share > FAST:
             said[f"fast {part}"] = (
-                f"step {step} changes the weights of the {part} by {share:.0%} of their size, where 0.1% is "
-                f"usual: lr is too high; try a tenth of it"
+                f"step {step} changes the weights of the {part} by {share:.0%} of their size, where 1% is "
+                f"much: lr is too high; try a tenth of it"
             )
     return said
 
