@@ -20,7 +20,7 @@ DEAD = 0.8
 batch normalisation comes before ReLU, and 0.34 in the first hidden layer behind VGG16, in one batch of 16."""
 
 DRIFT = 1.0
-"""Standard deviations, or doublings, see ``aunet.probe.drift``: 3.4 in the first steps of `ours`, then 0.1."""
+"""Standard deviations, or doublings, see ``aunet.probe.drift``: in `ours` 3.4 at first, then 0.1."""
 
 NOT_FINITE = "not finite"
 """Key of what ``of_broken`` says."""
