@@ -95,6 +95,11 @@ class History(Callback):
             with self.file.open(newline="") as file:
                 self.rows = list(csv.DictReader(file))
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock of an epoch that goes on in its middle, for which no other hook is called."""
+        self.started = self.said = time.perf_counter()
+        self.losses = self.losses.to(pl_module.device)
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the epoch's clock."""
         self.started = self.said = time.perf_counter()
