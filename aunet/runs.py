@@ -31,8 +31,8 @@ import aunet
 log = logging.getLogger(__name__)
 
 NO_EFFECT = (
-    "logger", "out_dir", "runs", "host", "progress", "checkpoint_minutes", "data.root", "data.workers",
-    "data.threads", "data.val_batch_size", "data.prepare", "data.on_bad", "data.read.crops",
+    "logger", "out_dir", "runs", "host", "progress", "checkpoint_minutes", "dynamics_every", "data.root",
+    "data.workers", "data.threads", "data.val_batch_size", "data.prepare", "data.on_bad", "data.read.crops",
     "data.read.annotations", "data.read.pictures", "data.read.file", "trainer.default_root_dir",
     "trainer.enable_progress_bar", "trainer.devices", "trainer.strategy", "title", "paper_f1", "reference",
     "model", "weights", "vggface", "sampling", "augmentation",

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "aunet"
 # Earliest first. A module imports from strictly earlier layers only; a name stands for a whole package too,
 # whose modules may import each other.
 LAYERS: tuple[set[str], ...] = (
-    {"facs", "launchers", "processes", "progress", "locks", "parallel", "overlays"},
+    {"facs", "launchers", "processes", "progress", "locks", "parallel", "overlays", "probe", "diagnosis"},
     {"metrics", "losses", "schedules", "attention", "weights", "augmentation", "data.faults"},
     {"backbones", "statistics", "data.annotations", "data.pictures", "data.duplicates", "data.device"},
     {"thresholds", "data.sources", "data.staleness"},
@@ -26,7 +26,7 @@ LAYERS: tuple[set[str], ...] = (
     {"data.loader", "data.pack", "data.features"},
     {"module", "data.datamodule", "data.check", "rows"},
     {"runs", "host", "tracking", "config"},
-    {"callbacks", "checkpoints", "evaluation", "failures", "cells", "devices"},
+    {"callbacks", "checkpoints", "evaluation", "failures", "cells", "devices", "dynamics"},
     {"companions"},
     {"fitting"},
     {"train", "sweeps", "predictions"},
@@ -36,7 +36,7 @@ LAYERS: tuple[set[str], ...] = (
     {"reproduce"},
     {"cli"},
 )
-TORCH_ONLY = {"losses", "schedules", "attention", "weights", "backbones", "network", "parallel"}
+TORCH_ONLY = {"losses", "schedules", "attention", "weights", "backbones", "network", "parallel", "probe"}
 CONFIG_READERS = {"train", "fitting", "config", "failures", "sweeps", "command", "repeat", "reproduce"}
 
 

@@ -39,7 +39,9 @@ def test_run_folder_says_everything_about_itself(finished):
     cfg, folder, metrics = finished
     assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == {
         "config.yaml", "provenance.json", "best.ckpt", "history.csv", "predictions.npz", "metrics.json",
+        "train.log",
     }  # fmt: skip
+    assert "BatchNorm drift" in (folder / "train.log").read_text()  # after eight steps
     assert json.loads((folder / "metrics.json").read_text()) == metrics
     with np.load(folder / "predictions.npz", allow_pickle=False) as predictions:
         logits, labels = predictions["logits"], predictions["labels"]
@@ -220,6 +222,7 @@ def test_run_interrupted_within_an_epoch_goes_on_with_the_next_batch(
     histories = [(Path(cfg.out_dir) / "history.csv").read_text().splitlines() for cfg in (whole, cut)]
     first, second = ([row.split(",")[3] for row in history] for history in histories)
     assert first == second
+    assert all(0 < float(row.split(",")[1]) < 200 for row in histories[1][1:])  # seconds since it went on
 
 
 def test_bad_pictures_stop_a_run_by_name_and_can_be_skipped_then(compose, affwild2, tmp_path, caplog):
