@@ -33,6 +33,7 @@ LAYERS: tuple[set[str], ...] = (
     {"command", "results", "status", "report", "predict", "export"},
     {"columns"},
     {"tables"},
+    {"localisation"},
     {"reproduce"},
     {"cli"},
 )
