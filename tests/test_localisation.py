@@ -183,6 +183,9 @@ def test_scores_of_a_run_equal_a_second_computation(run, faces, tmp_path):
     for measure in MEASURES:
         expected = np.mean([np.mean(of_au) for of_au in values[measure].values()])
         assert macro[measure] == pytest.approx(expected, abs=1e-4)
+    places = weights.reshape(len(table), 12, 49).argmax(2)
+    same = [max(of_au.tolist().count(place) for place in range(49)) for of_au in places.T]
+    assert found.rows[0].fixed == pytest.approx(np.mean(same) / len(table))
     assert found.shown == [len(values["energy"].get(au, [])) for au in table.aus]
 
 

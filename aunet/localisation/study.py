@@ -38,6 +38,9 @@ class RowFacts:
         attention: "one map", "a map for each AU", or "none".
         empty: Share of the Grad-CAM maps of AUs that are present, mean over the seeds, that were 0 everywhere
             and have been replaced by uniform ones.
+        fixed: Share of frames whose attention is greatest at the position where it is so most often, mean
+            over maps and seeds: 1 for a network that looks at the same place whatever it sees. None without
+            attention.
     """
 
     name: str
@@ -46,6 +49,7 @@ class RowFacts:
     map_size: tuple[int, int]
     attention: str
     empty: float
+    fixed: float | None
 
 
 @dataclass
@@ -237,12 +241,20 @@ def _methods(trained: Look, untrained: Look) -> dict[str, Maps]:
 
 def _facts(name: str, cells: Sequence[Cell], looks: Sequence[Look], sample: Sample) -> RowFacts:
     height, width = looks[0].grad_cam.weights.shape[2:]
-    own = looks[0].attention
+    attention = [seen.attention for seen in looks if seen.attention is not None]
     return RowFacts(
         name,
         " ".join(cells[0].title.split()),
         [cell.seed for cell in cells],
         (height, width),
-        "none" if own is None else "one map" if own.shared else "a map for each AU",
+        ("one map" if attention[0].shared else "a map for each AU") if attention else "none",
         float(np.mean([seen.empty[sample.shown].mean() for seen in looks])),
+        float(np.mean([_fixed(maps) for maps in attention])) if attention else None,
     )
+
+
+def _fixed(maps: Maps) -> float:
+    """Share of frames whose greatest weight is where most frames have theirs, mean over the maps."""
+    frames, number = maps.weights.shape[:2]
+    places = maps.weights.reshape(frames, number, -1).argmax(2)
+    return float(np.mean([np.bincount(of_map).max() for of_map in places.T])) / frames

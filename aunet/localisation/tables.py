@@ -127,6 +127,8 @@ def _about(row: RowFacts) -> str:
     said = f"{row.name}: {row.title}; seeds {seeds}; map {height}x{width}, attention: {row.attention}"
     if height * width == 1:
         said += "; one position cannot look anywhere, its maps are uniform"
+    elif row.fixed is not None:
+        said += f", greatest at one and the same position in {row.fixed:.0%} of the frames"
     if row.empty:
         said += f"; {row.empty:.1%} of its Grad-CAM maps are 0 everywhere and count as uniform"
     return said
