@@ -23,6 +23,8 @@ EXAMPLES = 3
 GAP, WIDE_GAP, MARGIN, HEADER = 4, 20, 132, 70
 PAPER, INK, FAINT, OUTLINE = (250, 249, 247), (32, 33, 36), (95, 98, 104), (0, 214, 240)
 
+_AT_ONCE = 256
+
 Pixels = npt.NDArray[np.uint8]
 Cells = npt.NDArray[np.bool_]
 
@@ -97,21 +99,18 @@ def _methods(seen: Look) -> dict[str, Maps]:
 def _mean_faces(data: FrameDataModule, sample: Sample) -> Pixels:
     """(num_aus, H, W, 3), black for an AU that no frame shows."""
     shown = sample.shown.astype(np.float32)
-    total: npt.NDArray[np.float32] | float = 0.0
-    for part in np.array_split(np.arange(len(shown)), -(-len(shown) // 256)):
-        total = total + np.tensordot(
-            shown[part].T, data.frames("val", sample.rows[part]).astype(np.float32), 1
-        )
+    total = np.zeros((shown.shape[1], data.image_size, data.image_size, 3), np.float32)
+    for part in np.array_split(np.arange(len(shown)), -(-len(shown) // _AT_ONCE)):
+        total += np.tensordot(shown[part].T, data.frames("val", sample.rows[part]).astype(np.float32), 1)
     mean = total / np.maximum(shown.sum(0), 1)[:, None, None, None]
     return np.asarray(mean.round(), np.uint8)
 
 
 def _mean_map(maps: Maps, present: npt.NDArray[np.int64], au: int) -> npt.NDArray[np.float64]:
-    parts = np.array_split(present, -(-len(present) // 256))
-    mean: npt.NDArray[np.float64] = sum(maps.on_grid(p, np.full(len(p), au)).sum(0) for p in parts) / len(
-        present
-    )
-    return mean
+    total = np.zeros((GRID, GRID))
+    for part in np.array_split(present, -(-len(present) // _AT_ONCE)):
+        total += maps.on_grid(part, np.full(len(part), au)).sum(0)
+    return total / len(present)
 
 
 def _inside(sample: Sample, frames: npt.ArrayLike, column: int, au: int) -> Cells:
