@@ -7,6 +7,7 @@ aunet data pack DATA [OVERRIDE ...]   a packed store of a data set
 aunet table RUNS ...                  the table of one sweep or several
 aunet report RUNS ... -o FILE         one page about them: tables, figures, frames
 aunet status RUNS ...                 how far each run of a sweep is, live
+aunet attention RUNS ...              where networks look, scored where the truth is known
 """
 
 import argparse
@@ -77,6 +78,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     status = commands.add_parser("status", help="how far each run of a sweep is: rows x seeds, live")
     status.add_argument("runs", nargs="+", help="folder of a sweep, or of several")
     status.set_defaults(call=_status)
+    attention = commands.add_parser(
+        "attention", help="where networks look: maps, and on rendered faces their scores"
+    )
+    attention.add_argument("runs", nargs="+", help="folder of a run, of a row (its seeds) or of a sweep")
+    attention.add_argument("--data", metavar="DIR", help="where the data lie now; default: as the runs say")
+    attention.add_argument("--out", metavar="DIR", help="default: attention/ in the folder of the runs")
+    attention.add_argument(
+        "--frames", type=int, default=2000, help="validation frames, evenly spread; %(default)s"
+    )
+    attention.set_defaults(call=_attention)
     options, rest = parser.parse_known_args(given)
     # argparse takes positional arguments in one piece only; overrides may stand between options.
     if any(word.startswith("-") or "=" not in word for word in rest) or (rest and "overrides" not in options):
@@ -193,6 +204,17 @@ def _status(options: argparse.Namespace) -> None:
     from aunet.status import find_sweeps, watch
 
     watch(find_sweeps(options.runs))
+
+
+def _attention(options: argparse.Namespace) -> None:
+    from aunet.localisation.study import place_of, study
+    from aunet.localisation.tables import print_scores, write_scores
+
+    out = Path(options.out) if options.out else place_of(options.runs)
+    found = study(options.runs, out, options.data, options.frames)
+    print_scores(found)
+    files = [*found.pictures, *write_scores(out, found)]
+    print(f"written: {', '.join(map(str, files))}", file=sys.stderr)
 
 
 if __name__ == "__main__":

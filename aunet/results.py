@@ -63,7 +63,7 @@ def read_table(
             were trained by different recipes; a file is damaged; there is no row ``reference``.
     """
     cells = rows_of(sweeps, order)
-    _check_alike(cells)
+    check_alike(cells)
     names = list(cells)
     if reference is not None and reference not in cells:
         raise RunError(f"there is no row {reference!r} to compare with; there are {', '.join(names)}")
@@ -88,7 +88,7 @@ def read_table(
         table.aus = [au_column(au) for au in first.metrics["aus"]]
         table.data = first.metrics["data"]
         table.trivial = _trivial(first, first.metrics)
-        table.provenance = _provenance([c for name in names for c in cells[name] if c.metrics])
+        table.provenance = provenance([c for name in names for c in cells[name] if c.metrics])
     return table
 
 
@@ -108,8 +108,15 @@ def rows_of(
     return cells
 
 
-def _check_alike(cells: Mapping[str, list[Cell]]) -> None:
-    """Refuses rows of different data, and seeds of different recipes."""
+def check_alike(cells: Mapping[str, list[Cell]]) -> None:
+    """Refuses rows of different data, and seeds of different recipes.
+
+    Args:
+        cells: Runs of each row.
+
+    Raises:
+        RunError: Says which, or what a run's metrics lack.
+    """
     saw: dict[str, str] = {}
     for name, group in cells.items():
         for cell in group:
@@ -212,7 +219,7 @@ def _trivial(cell: Cell, metrics: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _provenance(cells: Sequence[Cell]) -> dict[str, Any]:
+def provenance(cells: Sequence[Cell]) -> dict[str, Any]:
     """What the finished runs say of themselves, each fact once."""
     records = [record for cell in cells if (record := read_json(cell.folder / "provenance.json"))]
     attempts = [attempt for record in records for attempt in record.get("attempts", [])]
@@ -249,6 +256,6 @@ def seed_counts(sweep: str | Path) -> dict[str, dict[int, Counts]]:
     cells: dict[str, list[Cell]] = {}
     for cell in read_cells(Path(sweep)):
         cells.setdefault(cell.row, []).append(cell)
-    _check_alike(cells)
+    check_alike(cells)
     groups: list[str] = []
     return {name: _counts(runs, groups) for name, runs in cells.items()}

@@ -2,7 +2,8 @@
 
 Frames of a video are nearly the same picture; an interval that resamples frames is three to four times too
 narrow. Everything here starts from the confusion counts of each video, which is all that pooled F1 depends on
-(paper Eq. 5), so that thousands of resamples are a few matrix products.
+(paper Eq. 5), so that thousands of resamples are a few matrix products. The mean of a score of frames
+(``mean_intervals``) is, as F1 is, a ratio of sums over videos.
 
 Intervals are bootstrap-t intervals over videos (Efron and Tibshirani 1993, section 12.5): the deviation of
 each resample is divided by a standard error of its own, that of the linearised F1 of its videos. The plain
@@ -100,7 +101,7 @@ def f1_interval(
         seed: Of the resampling.
     """
     stacked = _stacked(counts)
-    return _interval([(1.0, stacked)], _weights(stacked, resamples, seed), level)
+    return _interval([(1.0, *_f1_terms(stacked))], _weights(stacked, resamples, seed), level)
 
 
 def au_intervals(
@@ -109,7 +110,53 @@ def au_intervals(
     """The same for the F1 of each AU by itself."""
     stacked = _stacked(counts)
     weights = _weights(stacked, resamples, seed)
-    return [_interval([(1.0, stacked[..., [au]])], weights, level) for au in range(stacked.shape[-1])]
+    return [
+        _interval([(1.0, *_f1_terms(stacked[..., [au]]))], weights, level) for au in range(stacked.shape[-1])
+    ]
+
+
+def mean_intervals(
+    sums: npt.ArrayLike,
+    counts: npt.ArrayLike,
+    level: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> list[Estimate]:
+    """Means of scores of frames, averaged over the AUs, and their intervals over videos and seeds.
+
+    For the difference of two scores of the same frames, give the sums of the frames' differences.
+
+    Args:
+        sums: (M, S, V, num_aus), for M scores and S seeds: sum of the score over the frames of each video.
+        counts: (V, num_aus) number of frames that were summed, the same for all. An AU without any is left
+            out; at least one must have some.
+        level: Of the intervals.
+        resamples: Of videos, and of seeds.
+        seed: Of the resampling.
+        bounds: Least and greatest value that the scores can have.
+
+    Raises:
+        ValueError: The shapes do not fit, or there is no frame at all.
+    """
+    totals, number = np.asarray(sums, np.float64), np.asarray(counts, np.float64)
+    if totals.ndim != 4 or totals.shape[2:] != number.shape:
+        raise ValueError(f"sums {totals.shape} are not (scores, seeds, *counts' {number.shape})")
+    seen = number.sum(0) > 0
+    if not seen.any():
+        raise ValueError("there is no frame whose score could be averaged")
+    totals, number = totals[..., seen], number[:, seen]
+    numbers = np.broadcast_to(number, totals.shape[1:])
+    weights = _weights(numbers, resamples, seed)
+    estimates = []
+    for total in totals:
+        means = total.sum((0, 1)) / numbers.sum((0, 1))
+        # About the means, so that a resample without any frame of a rare AU counts as no deviation, not as 0.
+        terms = 1.0, total - means * number, numbers
+        found = _interval([terms], weights, level, (-np.inf, np.inf))
+        low, high = np.clip([found.low + means.mean(), found.high + means.mean()], *bounds)
+        estimates.append(Estimate(float(means.mean()), float(low), float(high), found.error))
+    return estimates
 
 
 def compare(
@@ -134,7 +181,8 @@ def compare(
     a, b = _stacked(one), _stacked(other)
     if a.shape != b.shape:
         raise ValueError(f"counts of {a.shape} and {b.shape} (seeds, videos, 3, AUs) cannot be paired")
-    found = _interval([(1.0, a), (-1.0, b)], _weights(a, resamples, seed), level, lowest=-1.0)
+    terms = (1.0, *_f1_terms(a)), (-1.0, *_f1_terms(b))
+    found = _interval(terms, _weights(a, resamples, seed), level, (-1.0, 1.0))
     return Difference(
         found.value,
         found.low,
@@ -150,6 +198,15 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(value) for value in multipletests(list(p), method="holm")[1]] if len(p) else []
 
 
+_Terms = tuple[float, Array, Array]
+"""Sign of a row, and the (S, V, num_aus) sums of videos whose ratio is what the row has for each AU."""
+
+
+def _f1_terms(counts: Array) -> tuple[Array, Array]:
+    """(S, V, num_aus) each: numerator and denominator of F1, 2 tp and 2 tp + fp + fn."""
+    return 2.0 * counts[:, :, 0], counts.sum(2) + counts[:, :, 0]
+
+
 def _weights(counts: Array, resamples: int, seed: int) -> tuple[Array, Array]:
     """(R, V) and (R, S): how often each resample takes each video and each seed."""
     seeds, videos = counts.shape[:2]
@@ -160,35 +217,36 @@ def _weights(counts: Array, resamples: int, seed: int) -> tuple[Array, Array]:
 
 
 def _interval(
-    rows: Sequence[tuple[float, Array]], weights: tuple[Array, Array], level: float, lowest: float = 0.0
+    rows: Sequence[_Terms],
+    weights: tuple[Array, Array],
+    level: float,
+    bounds: tuple[float, float] = (0.0, 1.0),
 ) -> Estimate:
-    """Estimate, from the data and from their resamples, of the signed sum of the rows' macro F1."""
+    """Estimate, from the data and from their resamples, of the signed sum of the rows' means over the AUs."""
     seeds, videos = rows[0][1].shape[:2]
     if videos < FEW_VIDEOS:
         warnings.warn(f"{videos} videos: an interval may cover less than {level:.0%}", stacklevel=3)
     value, error = (float(x[0]) for x in _value_and_error(rows, np.ones((1, videos)), np.ones((1, seeds))))
     low, high = _bootstrap_t(value, error, *_value_and_error(rows, *weights), level)
-    return Estimate(value, max(lowest, low), min(1.0, high), error)
+    return Estimate(value, max(bounds[0], low), min(bounds[1], high), error)
 
 
-def _value_and_error(
-    rows: Sequence[tuple[float, Array]], weights: Array, chosen: Array
-) -> tuple[Array, Array]:
-    """(R,) signed sum of the rows' macro F1 and its standard error, for (R, V) and (R, S) multiplicities."""
+def _value_and_error(rows: Sequence[_Terms], weights: Array, chosen: Array) -> tuple[Array, Array]:
+    """(R,) signed sum of the rows' means and its standard error, for (R, V) and (R, S) multiplicities."""
     seeds, videos = chosen.shape[1], weights.shape[1]
     per_seed = np.zeros((seeds, len(weights)))
     influence = np.zeros((videos, len(weights)))
     for number in range(seeds):
         share = chosen[:, number] / seeds
-        for sign, counts in rows:
-            twice, total = 2.0 * counts[number, :, 0], counts[number].sum(1) + counts[number, :, 0]
-            denominator = weights @ total
-            safe = np.where(denominator > 0, denominator, 1.0)
-            f1 = (weights @ twice) / safe
-            per_seed[number] += sign * f1.mean(1)
-            # How much each video moves the macro F1: its numerator less F1 times its denominator.
-            scale = sign * share[:, None] / (safe * f1.shape[1])
-            influence += twice @ scale.T - total @ (f1 * scale).T
+        for sign, numerators, denominators in rows:
+            numerator, denominator = numerators[number], denominators[number]
+            total = weights @ denominator
+            safe = np.where(total > 0, total, 1.0)
+            ratio = (weights @ numerator) / safe
+            per_seed[number] += sign * ratio.mean(1)
+            # How much each video moves the macro mean: its numerator less the ratio times its denominator.
+            scale = sign * share[:, None] / (safe * ratio.shape[1])
+            influence += numerator @ scale.T - denominator @ (ratio * scale).T
     value = np.einsum("rs,sr->r", chosen, per_seed) / seeds
     variance = np.einsum("rv,vr->r", weights, influence**2) * videos / max(1, videos - 1)
     if seeds > 1:

@@ -33,6 +33,7 @@ LAYERS: tuple[set[str], ...] = (
     {"command", "results", "status", "repeat", "predict", "export"},
     {"columns"},
     {"tables", "report"},
+    {"localisation"},
     {"reproduce"},
     {"cli"},
 )
