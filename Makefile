@@ -1,5 +1,5 @@
 # table1: the paper's Table 1 on rendered faces. test: all tests. lint: style and types.
-# test-chaos: the sweeps' test with 30 kills instead of a few.
+# test-bench: the benchmarks on tiny data. test-chaos: the sweeps' test with 30 kills instead of a few.
 # bench-data, bench-train, bench-launchers: our data engine, training and sweeps, tables in runs/bench.
 # test-slurm, test-ray: sweeps on a Slurm (needs root and apt) and on a Ray that they start and end.
 # Each makes .venv when it is missing, with uv where it is installed and with venv and pip otherwise.
@@ -11,13 +11,16 @@ INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.installed-bench
 ARGS ?=
 
-.PHONY: table1 test test-chaos test-slurm test-ray lint bench-data bench-train bench-launchers
+.PHONY: table1 test test-bench test-chaos test-slurm test-ray lint bench-data bench-train bench-launchers
 
 table1: $(INSTALLED)
 	$(VENV)/bin/python experiments/reproduce_table1.py $(ARGS)
 
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+test-bench: $(INSTALLED)
+	$(VENV)/bin/python -m pytest tests/benchmarks $(ARGS)
 
 test-chaos: $(INSTALLED)
 	AUNET_KILLS=30 $(VENV)/bin/python -m pytest -n 0 --timeout 0 tests/test_sweeps.py -k chaos $(ARGS)

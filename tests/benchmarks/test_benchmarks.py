@@ -1,4 +1,7 @@
-"""The benchmarks run, on tiny data, and write what their readers look for. No time is asserted."""
+"""The benchmarks run, on tiny data, and write what their readers look for: ``make test-bench``.
+
+No time is asserted.
+"""
 
 import json
 import os
@@ -9,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parent.parent / "experiments" / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "experiments" / "benchmarks"
 
 
 @pytest.fixture
