@@ -351,6 +351,8 @@ def test_what_cannot_be_reported(tmp_path, sweep):
     write_unfinished(tmp_path / "begun", "ours", failed="no data")
     assert "no run has finished, and there is nothing to report" in stopped(tmp_path / "begun")
     assert "there is no row 'c' to compare with" in stopped(sweep, "--reference", "c")
+    nowhere = write_run(tmp_path / "nowhere", "ours", arrays={"frame": None})
+    assert f"{nowhere / 'predictions.npz'}: not readable" in stopped(tmp_path / "nowhere")
     damaged = write_run(tmp_path / "damaged", "ours")
     write_history(damaged, ["?"])
     assert f"{damaged / 'history.csv'}: not the history of a run" in stopped(tmp_path / "damaged")
