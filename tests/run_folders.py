@@ -30,9 +30,15 @@ PROVENANCE = {
             "known": [480, 0, 47],
             "left_out": {},
         },
-        "val": {"videos": 16, "frames": 19, "positives": [3, 4, 5], "known": [19] * 3, "left_out": {"-1": 7}},
+        "val": {
+            "videos": 16,
+            "frames": 192,
+            "positives": [3, 4, 5],
+            "known": [192] * 3,
+            "left_out": {"-1": 7},
+        },
     },
-    "attempts": [{"system": "Linux", "cores": 2, "gpus": []}],
+    "attempts": [{"system": "Linux", "cores": 2}],
 }
 """Of runs with the AUs above."""
 

@@ -22,6 +22,7 @@ from aunet.columns import notes, shown_parts
 from aunet.metrics import confusion_counts, f1_per_au
 from aunet.report import write_report
 from aunet.report.curves import RECALLS, THRESHOLDS, f1_curve, macro_of_videos, precision_curve, read_curves
+from aunet.report.facts import described
 from aunet.report.gallery import KINDS, Example, Gallery, most_confident
 from aunet.report.page import shown_rows, sort_key
 from aunet.results import read_table, rows_of
@@ -246,15 +247,16 @@ def test_worst_videos(page, sweep):
 def test_data_and_provenance(page):
     assert page.cells("Splits of affwild2")[1:] == [
         ["train", "20", "480", "nothing"],
-        ["val", "16", "19", "7 -1"],
+        ["val", "16", "192", "7 -1"],
     ]
     header, au1, au2, _ = page.cells("Frames in which each AU is present")
     assert header == ["AU", "name", "train: present", "train: share", "val: present", "val: share"]
-    assert au1 == ["AU1", "inner brow raiser", "9", "1.88%", "3", "15.79%"]
+    assert au1 == ["AU1", "inner brow raiser", "9", "1.88%", "3", "1.56%"]
     assert au2[2:4] == ["0", "never labelled"]
     assert "abc1234" in page.text
     assert "torch 2.6.0" in page.text
-    assert "gpus none" in page.text
+    assert "cores 2; system Linux" in page.text
+    assert described({"gpus": [], "cores": 2, "fast": ["a", "b"]}) == "gpus none; cores 2; fast a, b"
 
 
 def test_commands_to_repeat_the_page(sweep, tmp_path):
@@ -349,6 +351,8 @@ def test_what_cannot_be_reported(tmp_path, sweep):
     write_unfinished(tmp_path / "begun", "ours", failed="no data")
     assert "no run has finished, and there is nothing to report" in stopped(tmp_path / "begun")
     assert "there is no row 'c' to compare with" in stopped(sweep, "--reference", "c")
+    nowhere = write_run(tmp_path / "nowhere", "ours", arrays={"frame": None})
+    assert f"{nowhere / 'predictions.npz'}: not readable" in stopped(tmp_path / "nowhere")
     damaged = write_run(tmp_path / "damaged", "ours")
     write_history(damaged, ["?"])
     assert f"{damaged / 'history.csv'}: not the history of a run" in stopped(tmp_path / "damaged")

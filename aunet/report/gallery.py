@@ -3,10 +3,10 @@
 import base64
 import io
 import math
-import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, cast
 
 import numpy as np
@@ -105,7 +105,7 @@ def make_gallery(
     try:
         return _make(rows, most, root)
     # What is wrong with data, weights or their files: the rest of the page needs none of them.
-    except (*USER_ERRORS, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (*USER_ERRORS, RuntimeError, EOFError, UnpicklingError) as error:
         return Gallery(reason(error))
 
 
@@ -142,14 +142,15 @@ def _make(rows: Sequence[tuple[Row, Sequence[Cell]]], most: int, root: str | Pat
 
 def _run_to_show(rows: Sequence[tuple[Row, Sequence[Cell]]]) -> tuple[Row, Cell, ActionUnitModule]:
     """The best run of the first row that attends to several positions; of the first row if none does."""
-    found = []
-    for row, cells in rows:
-        run = max((cell for cell in cells if cell.metrics), key=lambda c: float((c.metrics or {})["val/f1"]))
-        found.append((row, run, load(run.folder)))
-        if _attends(found[-1][2]):
-            return found[-1]
-        del found[1:]
-    return found[0]
+    runs = [
+        (row, max((cell for cell in cells if cell.metrics), key=lambda c: float((c.metrics or {})["val/f1"])))
+        for row, cells in rows
+    ]
+    for row, run in runs:
+        module = load(run.folder)
+        if _attends(module):
+            return row, run, module
+    return *runs[0], load(runs[0][1].folder)
 
 
 def most_confident(

@@ -182,11 +182,10 @@ def _learning(table: Table, rows: Mapping[str, Sequence[Cell]]) -> list[tuple[Ro
         row.name: {cell.seed: history for cell in rows[row.name] if (history := read_history(cell))}
         for row in table.rows
     }
-    highest = max(
-        (f1 for of_row in read.values() for one in of_row.values() for f1 in one["val/f1"]), default=1
-    )
+    f1s = [f1 for of_row in read.values() for one in of_row.values() for f1 in one["val/f1"]]
+    highest = min(1.0, 1.1 * max((f1 for f1 in f1s if f1 > 0), default=1.0))
     return [
-        (row, panels.learning(number, row, read[row.name], min(1.0, 1.1 * highest)))
+        (row, panels.learning(number, row, read[row.name], highest))
         for number, row in enumerate(table.rows)
         if read[row.name]
     ]
