@@ -8,6 +8,7 @@ aunet table RUNS ...                  the table of one sweep or several
 aunet report RUNS ... -o FILE         one page about them: tables, figures, frames
 aunet status RUNS ...                 how far each run of a sweep is, live
 aunet attention RUNS ...              where networks look, scored where the truth is known
+aunet sync RUNS ...                   upload runs that were logged offline
 """
 
 import argparse
@@ -88,6 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--frames", type=int, default=2000, help="validation frames, evenly spread; %(default)s"
     )
     attention.set_defaults(call=_attention)
+    sync = commands.add_parser("sync", help="upload finished runs that were logged offline")
+    sync.add_argument("runs", nargs="+", help="folder of a sweep, or of several")
+    sync.add_argument("--dry-run", action="store_true", help="say what would be uploaded")
+    sync.add_argument("--all", action="store_true", help="also attempts that did not come to their end")
+    sync.set_defaults(call=_sync)
     options, rest = parser.parse_known_args(given)
     # argparse takes positional arguments in one piece only; overrides may stand between options.
     if any(word.startswith("-") or "=" not in word for word in rest) or (rest and "overrides" not in options):
@@ -215,6 +221,25 @@ def _attention(options: argparse.Namespace) -> None:
     print_scores(found)
     files = [*found.pictures, *write_scores(out, found)]
     print(f"written: {', '.join(map(str, files))}", file=sys.stderr)
+
+
+def _sync(options: argparse.Namespace) -> None:
+    from aunet.status import find_sweeps
+    from aunet.tracking.sync import find_attempts, upload
+
+    found = find_attempts(find_sweeps(options.runs), options.all)
+    left = [attempt for attempt in found if not attempt.mark.exists()]
+    failed = False
+    if options.dry_run:
+        for attempt in left:
+            print(f"would be uploaded: {attempt.name}")
+    else:
+        for attempt, fault in upload(left).items():
+            failed |= bool(fault)
+            print(f"{'failed' if fault else 'uploaded'}: {attempt.name}{fault and f': {fault}'}")
+    print(f"{len(found)} runs, {len(found) - len(left)} of them uploaded before")
+    if failed:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

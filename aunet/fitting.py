@@ -23,6 +23,7 @@ from aunet.dynamics import Dynamics
 from aunet.host import cluster_plugins, configure_host, quiet_lightning
 from aunet.module import ActionUnitModule
 from aunet.parallel import whole_batch_norms
+from aunet.tracking.epochs import EpochLog
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ def fit(
                 auto_insert_metric_name=False, **common,
             ),
             history,
+            EpochLog(),
             # At the epoch's end, after the others: what it saves is never ahead of them.
             ModelCheckpoint(filename="last", monitor=None, save_on_train_epoch_end=True, **common),
             # And within long epochs.

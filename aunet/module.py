@@ -57,6 +57,9 @@ class ActionUnitModule(pl.LightningModule):
         optimizer: Builds the optimiser from the trainable parameters.
         aus: AU number of each logit.
         scheduler: Builds the learning-rate schedule from the optimiser, stepped after each epoch; or None.
+
+    Attributes:
+        confusion: (4, num_aus) tp, fp, fn, tn of the last validation, of all processes; None before the first.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class ActionUnitModule(pl.LightningModule):
         self.aus = tuple(aus)
         self.val_counts = ConfusionCounts(len(self.aus))
         self.val_loss = MeanMetric()
+        self.confusion: Tensor | None = None
 
     def forward(self, frames: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 or float in [0, 255] -> logits (B, num_aus)."""
@@ -126,7 +130,8 @@ class ActionUnitModule(pl.LightningModule):
         # Not by Lightning's own mean, which rounds the number of frames where processes have unequal shares.
         self.log("val/loss", self.val_loss.compute())
         self.val_loss.reset()
-        self.log_dict(f1_metrics(self.val_counts.compute().cpu(), self.aus))
+        self.confusion = self.val_counts.compute().cpu()
+        self.log_dict(f1_metrics(self.confusion, self.aus))
         self.val_counts.reset()
 
     def configure_optimizers(self) -> Any:

@@ -31,11 +31,11 @@ import aunet
 log = logging.getLogger(__name__)
 
 NO_EFFECT = (
-    "logger", "out_dir", "runs", "host", "progress", "checkpoint_minutes", "dynamics_every", "data.root",
-    "data.workers", "data.threads", "data.val_batch_size", "data.prepare", "data.on_bad", "data.read.crops",
-    "data.read.annotations", "data.read.pictures", "data.read.file", "trainer.default_root_dir",
-    "trainer.enable_progress_bar", "trainer.devices", "trainer.strategy", "title", "paper_f1", "reference",
-    "model", "weights", "vggface", "sampling", "augmentation",
+    "logger", "log_frames", "out_dir", "runs", "host", "progress", "checkpoint_minutes", "dynamics_every",
+    "data.root", "data.workers", "data.threads", "data.val_batch_size", "data.prepare", "data.on_bad",
+    "data.read.crops", "data.read.annotations", "data.read.pictures", "data.read.file",
+    "trainer.default_root_dir", "trainer.enable_progress_bar", "trainer.devices", "trainer.strategy", "title",
+    "paper_f1", "reference", "model", "weights", "vggface", "sampling", "augmentation",
 )  # fmt: skip
 """Keys of the configuration that change no result; all others make a run another run. The data themselves are
 compared by their fingerprint; several devices make the steps of one, see ``aunet.parallel``, but for other

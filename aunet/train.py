@@ -28,7 +28,9 @@ from aunet.host import configure_host, describe_host, quiet_lightning
 from aunet.locks import locked
 from aunet.module import ActionUnitModule
 from aunet.network import forward_flops
-from aunet.tracking import close_loggers
+from aunet.tracking.attempts import describe
+from aunet.tracking.loggers import close_loggers
+from aunet.tracking.results import log_results, may_send_faces
 
 log = logging.getLogger(__name__)
 
@@ -182,6 +184,7 @@ def _attempt(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """Trains, evaluates the best epoch and finishes the run folder, which this process holds."""
     config, datamodule, place = _checked(cfg, folder)
     title = _title(cfg)
+    with_faces = may_send_faces(config["log_frames"], config["data"]["name"])
     with runs.replacing(folder / "config.yaml") as temporary:
         OmegaConf.save(OmegaConf.create(config), temporary)
     data = {"data_fingerprint": datamodule.fingerprint(), "splits": summary_counts(datamodule.tables)}
@@ -191,13 +194,12 @@ def _attempt(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     started = time.perf_counter()
     try:
         for logger in loggers:
-            logger.log_hyperparams(config)
+            logger.log_hyperparams(describe(folder, config))
         module, trainer = fit(cfg, datamodule, folder, title, loggers, place)
         metrics: dict[str, Any] = dict(evaluate(module, datamodule, trainer, folder))
         # Lightning sets trainer.callbacks without declaring it.
         history = next(c for c in trainer.callbacks if isinstance(c, History))  # type: ignore[attr-defined]
-        for logger in loggers:
-            logger.log_metrics({f"best/{k}": v for k, v in metrics.items() if k.startswith("val/")})
+        log_results(loggers, module, datamodule, folder, metrics, trainer.global_step, with_faces)
         metrics |= {
             "row": cfg.name,
             "title": cfg.title,

@@ -87,3 +87,12 @@ def test_launchers(bench):
     assert all(seconds > 0 for side in found["table1"].values() for seconds in side)
     assert set(found["overhead"]["local"]) == {"row", "once"}
     assert "| serial |" in text
+
+
+def test_logging(bench):
+    found, text = bench("loggers.py", "logging")
+    loggers = {"csv", "mlflow", "tensorboard", "wandb"}
+    assert set(found["cost"]) == set(found["cost_ranges"]) == loggers
+    assert set(found["seconds"]) == loggers | {"none"}
+    assert all(low <= found["cost"][name] <= high for name, (low, high) in found["cost_ranges"].items())
+    assert all(f"| {name} |" in text for name in found["seconds"])
