@@ -59,7 +59,7 @@ class ActionUnitModule(pl.LightningModule):
         scheduler: Builds the learning-rate schedule from the optimiser, stepped after each epoch; or None.
 
     Attributes:
-        confusion: (4, num_aus) tp, fp, fn, tn of the last validation, of all processes; None before the first.
+        confusion: (4, num_aus) tp, fp, fn, tn of the last validation, of all processes; None before one.
     """
 
     def __init__(
