@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import wandb
@@ -90,19 +90,19 @@ def test_sweep_leaves_a_run_for_each_row_and_seed(server, affwild2, tmp_path):
             expected = [float(line["val/f1"]) for line in csv.DictReader(file)]
         assert [line["val/f1"] for line in run.history if "val/f1" in line] == pytest.approx(expected)
         assert run.summary["best/val/f1"] == pytest.approx(metrics["val/f1"])
-        for name in ("precision_recall", "reliability"):
+        for name in ("precision_recall", "reliability", "worst_frames"):
             assert run.files[run.summary[f"best/{name}"]["path"]].startswith(b"\x89PNG")
         files = server.artifact(f"{identity}-best")
         assert files["best.ckpt"] == (folder / "best.ckpt").read_bytes()
-        check_table(run, server.artifact(f"run-{identity}-bestworst_frames"), row)
+        check_table(run, server.artifact(f"run-{identity}-bestworst_frames_table"), row)
 
 
 def check_table(run: Run, files: dict[str, bytes], row: str) -> None:
     """The worst frames, with pictures that have arrived."""
-    told = run.summary["best/worst_frames"]
+    told = run.summary["best/worst_frames_table"]
     assert (told["_type"], told["nrows"]) == ("table-file", 2)  # one of each video
     assert told["path"] in run.files
-    table = json.loads(files["best/worst_frames.table.json"])
+    table = json.loads(files["best/worst_frames_table.table.json"])
     assert table["columns"][:6] == ["video", "frame", "loss", "worst AU", "image", "attention"]
     assert table["columns"][6:8] == ["AU1 label", "AU1 probability"]
     losses = [values[2] for values in table["data"]]
@@ -113,7 +113,7 @@ def check_table(run: Run, files: dict[str, bytes], row: str) -> None:
 
 
 def test_server_that_dies_midway_costs_nothing(server, compose, monkeypatch, tmp_path, caplog, capsys):
-    cfg = compose("experiment=table1/ours", *SMALL, "logger.finish_timeout=3")
+    cfg = compose("experiment=table1/ours", *SMALL, "logger.finish_timeout=3", "log_frames=true")
     original = ActionUnitModule.on_train_epoch_end
 
     def kill(self):
@@ -135,19 +135,21 @@ def test_server_that_dies_midway_costs_nothing(server, compose, monkeypatch, tmp
         assert not again.runs
         main(["sync", str(tmp_path)])
         assert "1 runs, 0 of them uploaded before" in capsys.readouterr().out
-        ((identity, run),) = again.runs.items()
+        (run,) = again.runs.values()
         assert run.summary["best/val/f1"] == pytest.approx(metrics["val/f1"])
         assert run.config["finished"] is True
         assert len([line for line in run.history if "val/f1" in line]) == 2
-        assert run.files[run.summary["best/precision_recall"]["path"]].startswith(b"\x89PNG")
-        assert again.artifact(f"run-{identity}-bestworst_frames")
+        for name in ("precision_recall", "worst_frames", "worst_frames_table"):
+            assert run.summary[f"best/{name}"]["path"] in run.files
         main(["sync", str(tmp_path)])
         assert "1 runs, 1 of them uploaded before" in capsys.readouterr().out
 
 
-def test_run_that_goes_on_is_another_attempt_of_the_same_group(compose, monkeypatch, tmp_path, caplog):
+def test_run_that_goes_on_is_another_attempt_of_the_same_group(
+    compose, monkeypatch, tmp_path, caplog, capsys
+):
     caplog.set_level("INFO", logger="aunet")
-    cfg = compose("experiment=table1/ours", *SMALL, "epochs=3", "lr_epochs=2")
+    cfg = compose("experiment=table1/ours", *SMALL, "epochs=3", "lr_epochs=2", "log_frames=true")
     original = ActionUnitModule.training_step
 
     def step(self, batch, batch_idx):
@@ -172,7 +174,16 @@ def test_run_that_goes_on_is_another_attempt_of_the_same_group(compose, monkeypa
     assert len({facts(run)["run_id"] for run in (first, second)}) == 2
     for key in [key for key in metrics if key.startswith("val/")]:
         assert second["summary"][f"best/{key}"] == pytest.approx(metrics[key])
-    main(["sync", "--dry-run", str(tmp_path)])
+    with serving() as server:
+        online(monkeypatch, server.url)
+        wandb.teardown()
+        main(["sync", str(tmp_path)])
+        assert set(server.runs) == {facts(second)["run_id"]}  # the attempt that finished
+        assert len(server.artifact(f"run-{facts(second)['run_id']}-bestworst_frames_table")) > 3
+        main(["sync", "--all", str(tmp_path)])
+        assert set(server.runs) == {facts(run)["run_id"] for run in (first, second)}
+    main(["sync", "--all", str(tmp_path)])
+    assert capsys.readouterr().out.endswith("2 runs, 2 of them uploaded before\n")
 
 
 def facts(run: dict) -> dict:
@@ -191,20 +202,14 @@ def test_wandb_mode_decides(compose, monkeypatch):
     [(None, None, "offline"), (KEY, None, "online"), (KEY, "offline", "offline")],
 )
 def test_mode_follows_key_and_environment(key, mode, expected, tmp_path, monkeypatch):
-    asked = {}
-
-    class Recorded:
-        experiment = SimpleNamespace(log=lambda content: None)
-
-        def __init__(self, **options):
-            asked.update(options)
-
-    monkeypatch.setattr(on_wandb, "RunLogger", Recorded)  # no server
+    init = MagicMock()
+    monkeypatch.setattr(on_wandb.wandb, "init", init)  # no server
     for name, value in (("WANDB_API_KEY", key), ("WANDB_MODE", mode)):
         if value is not None:
             monkeypatch.setenv(name, value)
     folder = tmp_path / "table1" / "ours" / "seed0"
     wandb_logger("aunet", "table1", "ours", "ours/seed0", str(folder), notes="a word")
+    asked = init.call_args.kwargs
     assert (asked["mode"], asked["notes"]) == (expected, "a word")
     assert re.fullmatch("ours-seed0-[0-9a-f]{8}-a1", asked["id"])
     assert (folder / "wandb").is_dir()

@@ -41,6 +41,7 @@ def workspace(entity: str, project: str, sweep: str, aus: Sequence[int]) -> Any:
     def curves(title: str, metric: str) -> Any:
         return wr.LinePlot(title=title, x="epoch", y=[metric], max_runs_to_show=_RUNS, **by_row)
 
+    pictures = "precision_recall", "reliability", "worst_frames"
     names = [au_column(au) for au in aus]
     sections = {
         "Rows": [
@@ -59,9 +60,8 @@ def workspace(entity: str, project: str, sweep: str, aus: Sequence[int]) -> Any:
             curves("share of time waiting for data", "time/data_wait"),
         ],
         "Precision, recall, calibration": [
-            wr.MediaBrowser(media_keys=["best/precision_recall"]),
-            wr.MediaBrowser(media_keys=["best/reliability"]),
-            wr.WeavePanelSummaryTable(table_name="best/worst_frames"),
+            *(wr.MediaBrowser(media_keys=[f"best/{key}"]) for key in pictures),
+            wr.WeavePanelSummaryTable(table_name="best/worst_frames_table"),
         ],
     }
     return ws.Workspace(

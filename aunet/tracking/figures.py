@@ -98,7 +98,6 @@ def _panels(aus: Sequence[int], x: str, y: str, draw: Callable[[Axes, int], Any]
         axes.set_visible(False)
     for au, axes in enumerate(grid.flat[: len(aus)]):
         axes.set(xlim=(0, 1), ylim=(0, 1.02), title=au_column(aus[au]))
-        axes.title.set_fontsize("small")
         draw(axes, au)
     figure.supxlabel(x, fontsize="small")
     figure.supylabel(y, fontsize="small")

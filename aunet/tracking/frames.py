@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,8 @@ Labels = npt.NDArray[np.int8]
 MOST = 16
 """Frames that are looked at."""
 
-_COLUMNS = 4
+_COLUMNS, _CHARACTERS = 4, 60
+"""Frames side by side on the sheet, and what fits into a line above one."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +136,10 @@ def sheet(frames: Sequence[WorstFrame], aus: Sequence[int]) -> Picture:
     for axes, found in zip(grid.flat, frames, strict=False):
         shown = [picture for picture in (found.image, found.attention) if picture is not None]
         axes.imshow(np.hstack(shown))
-        title = f"{found.video} {found.frame}, loss {found.loss:.2f}\n{errors(found, aus)}"
-        axes.set_title(title, fontsize="x-small", wrap=True)
+        most = au_column(aus[found.worst])
+        said = f"{found.video} {found.frame}, loss {found.loss:.2f}, most of it in {most}"
+        lines = [said, *wrap(errors(found, aus), _CHARACTERS)]
+        axes.set_title("\n".join(lines), fontsize="x-small")
     return picture_of(figure)
 
 

@@ -51,6 +51,7 @@ def mlflow_logger(store: str, experiment: str, name: str, save_dir: str) -> MLFl
             run_name=attempt_name(name, attempts(Path(save_dir))),
             tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
             artifact_location=(folder / "artifacts").as_uri(),
+            synchronous=False,  # no step waits for the database
         )
         _ = logger.experiment  # starts it
     return logger
@@ -72,6 +73,10 @@ def require(module: str, asked: str, extra: str) -> None:
 def close_loggers(loggers: Iterable[Logger], succeeded: bool) -> None:
     """Ends every logger's run; without it wandb would write the next row of a sweep into this one."""
     for logger in loggers:
+        if isinstance(logger, MLFlowLogger):
+            import mlflow
+
+            mlflow.flush_async_logging()
         logger.finalize("success" if succeeded else "failed")
         if isinstance(logger, on_wandb.RunLogger):
             on_wandb.finish(logger, succeeded)

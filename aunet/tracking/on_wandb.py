@@ -67,27 +67,29 @@ def wandb_logger(
     attempt = max(1, attempts(folder))
     (folder / "wandb").mkdir(parents=True, exist_ok=True)  # wandb goes to a temporary folder without it
 
-    def started(mode: str) -> RunLogger:
+    def started(mode: Any) -> RunLogger:
         settings = wandb.Settings(
             init_timeout=init_timeout, finish_timeout=finish_timeout, finish_timeout_raises=True
         )
-        logger = RunLogger(
+        run = wandb.init(
             project=project,
             group=group,
             job_type=job_type,
             name=attempt_name(name, attempt),
             id=_identity(name, attempt),  # the server that is given up holds on to the one it was told
-            resume=None,
-            save_dir=save_dir,
+            dir=save_dir,
             mode=mode,
-            reinit="finish_previous",
             settings=settings,
             **options,
         )
-        logger.best_checkpoint = best_checkpoint
+        run.define_metric("trainer/global_step")
+        run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        run.config.update({"finished": False})
         # The first table makes wandb ask the server whether it knows the key: now, since one at the end would
         # be lost where the server is by then.
-        logger.experiment.log({"data/splits": _splits(folder)})
+        run.log({"data/splits": _splits(folder)})
+        logger = RunLogger(project=project, save_dir=save_dir, experiment=run)
+        logger.best_checkpoint = best_checkpoint
         return logger
 
     kept = f"so the run is kept in {folder / 'wandb'} (upload it by `aunet sync {folder.parent.parent}`)"
@@ -122,14 +124,16 @@ def send(
     Args:
         logger: The run's.
         pictures: By their keys.
-        frames: Rows of the table ``best/worst_frames``.
+        frames: Rows of the table ``best/worst_frames_table``. wandb keeps the pictures in tables for a server
+            that is there, and for offline runs, but not for a server that is lost: they are among
+            ``pictures``, too.
         aus: AU number of each label of the frames.
         checkpoint: The best one; an artifact where the logger is to send it.
         step: Of the training.
     """
     run = logger.experiment
     shown = {key: wandb.Image(picture) for key, picture in pictures.items()}
-    run.log({**shown, "best/worst_frames": _table(frames, aus), "trainer/global_step": step})
+    run.log({**shown, "best/worst_frames_table": _table(frames, aus), "trainer/global_step": step})
     if logger.best_checkpoint:
         artifact = wandb.Artifact(f"{run.id}-best", type="model")
         artifact.add_file(str(checkpoint), policy="immutable")

@@ -88,6 +88,8 @@ def log_results(
             "best/precision_recall": figures.precision_recall(probs, labels, module.aus),
             "best/reliability": figures.reliability(probs, labels, module.aus),
         }
+        if with_faces:
+            pictures["best/worst_frames"] = sheet(worst, module.aus)
         for logger in seeing:
             _send(logger, pictures, worst, module.aus, folder / "best.ckpt", step)
     except Exception as error:  # whatever a logger or a picture is at fault in: the run itself is complete
@@ -109,8 +111,6 @@ def _send(
     if isinstance(logger, on_wandb.RunLogger):
         on_wandb.send(logger, pictures, worst, aus, checkpoint, step)
         return
-    if worst and worst[0].image is not None:
-        pictures = {**pictures, "best/worst_frames": sheet(worst, aus)}
     text = _as_text(worst, aus)
     if isinstance(logger, TensorBoardLogger):
         for key, picture in pictures.items():

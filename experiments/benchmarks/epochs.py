@@ -112,6 +112,7 @@ def ours(data: Path, batch_size: int, out: Path, overrides: Sequence[str] = ()) 
     cfg = compose([
         "experiment=table1/ours", "data=affwild2", f"data.root={quoted(str(data))}", "bn_momentum=0.1",
         f"batch_size={batch_size}", f"out_dir={quoted(str(out))}", f"epochs={EPOCHS}",
+        f"runs={quoted(str(out))}",
         "trainer._target_=epochs.make_trainer", *overrides,
     ])  # fmt: skip
     train(cfg)

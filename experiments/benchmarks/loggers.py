@@ -21,7 +21,7 @@ from typing import Any
 import bench_set
 from common import Contestant, command, host, in_turn, machine, paired, publish, table
 
-from aunet.config import CONF, quoted
+from aunet.config import CONF
 
 ASKED = "<= 2%"
 
@@ -35,7 +35,8 @@ def main() -> None:
     facts = host()
     os.environ["WANDB_MODE"] = "offline"
     data = bench_set.frames(options.folder, frames, options.source)
-    found = epochs(data, batch_size, rounds, options.out)
+    loggers = ["csv", "none"] if quick else sorted(path.stem for path in CONF.glob("logger/*.yaml"))
+    found = epochs(loggers, data, batch_size, rounds, options.out)
     ratios = {name: paired(seconds, found["none"]) for name, seconds in found.items() if name != "none"}
     content: dict[str, Any] = {
         "cost": {name: ratio.median - 1 for name, ratio in ratios.items()},
@@ -47,13 +48,12 @@ def main() -> None:
     publish(options.out, "logging", content, as_text(content))
 
 
-def epochs(data: Path, batch_size: int, rounds: int, out: Path) -> dict[str, list[float]]:
-    """Seconds of the epochs of each option of ``logger``, after one of each that is not counted."""
-    loggers = sorted(path.stem for path in CONF.glob("logger/*.yaml"))
+def epochs(loggers: list[str], data: Path, batch_size: int, rounds: int, out: Path) -> dict[str, list[float]]:
+    """Seconds of the epochs with each logger, after one of each that is not counted."""
     with ExitStack() as stack:
         contestants = {}
         for logger in loggers:
-            arguments = ["ours", data, batch_size, out, f"logger={logger}", f"runs={quoted(str(out))}"]
+            arguments = ["ours", data, batch_size, out, f"logger={logger}"]
             log = out / "logs" / f"logging-{logger}.log"
             contestants[logger] = stack.enter_context(Contestant("epochs.py", arguments, log)).ask
         for ask in contestants.values():

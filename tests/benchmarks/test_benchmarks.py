@@ -91,8 +91,7 @@ def test_launchers(bench):
 
 def test_logging(bench):
     found, text = bench("loggers.py", "logging")
-    loggers = {"csv", "mlflow", "tensorboard", "wandb"}
-    assert set(found["cost"]) == set(found["cost_ranges"]) == loggers
-    assert set(found["seconds"]) == loggers | {"none"}
-    assert all(low <= found["cost"][name] <= high for name, (low, high) in found["cost_ranges"].items())
+    assert set(found["seconds"]) == {"csv", "none"}
+    ((low, high),) = found["cost_ranges"].values()
+    assert -1 < low <= found["cost"]["csv"] <= high
     assert all(f"| {name} |" in text for name in found["seconds"])
