@@ -180,7 +180,7 @@ def test_intervals_of_means_cover(videos, at_least):
 @pytest.mark.parametrize("spread", [0.0, 0.03, 0.2])
 def test_intervals_of_means_cover_where_seeds_differ(spread, seeds):
     share, widths = simulation.mean_coverage(60, seeds, spread, 300)
-    assert 0.87 <= share <= 0.99
+    assert 0.84 <= share <= 0.99  # least where two seeds differ much: 88% of 2,000
     assert np.quantile(widths, 0.9) < 3 * np.median(widths)  # unlike those that resample few seeds
 
 
