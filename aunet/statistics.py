@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import t as student  # type: ignore[import-untyped]
 from statsmodels.stats.multitest import multipletests
 
 from aunet.metrics import THRESHOLD
@@ -127,12 +128,17 @@ def mean_intervals(
 
     For the difference of two scores of the same frames, give the sums of the frames' differences.
 
+    One seed has a bootstrap-t interval over videos. Several seeds have Student's, of the added variances of
+    videos and of seeds with Satterthwaite's degrees of freedom, as is usual where a few readers judge many
+    cases (Hillis, Statistics in Medicine 2007): where networks differ by more than videos explain, as their
+    maps do, two or three of them cannot be resampled, and bootstrap-t intervals are often as wide as can be.
+
     Args:
         sums: (M, S, V, num_aus), for M scores and S seeds: sum of the score over the frames of each video.
         counts: (V, num_aus) number of frames that were summed, the same for all. An AU without any is left
             out; at least one must have some.
         level: Of the intervals.
-        resamples: Of videos, and of seeds.
+        resamples: Of videos.
         seed: Of the resampling.
         bounds: Least and greatest value that the scores can have.
 
@@ -146,14 +152,20 @@ def mean_intervals(
     if not seen.any():
         raise ValueError("there is no frame whose score could be averaged")
     totals, number = totals[..., seen], number[:, seen]
-    numbers = np.broadcast_to(number, totals.shape[1:])
-    weights = _weights(numbers, resamples, seed)
+    seeds, videos = totals.shape[1:3]
+    weights = _weights(totals[0], resamples, seed) if seeds == 1 else None
     estimates = []
     for total in totals:
-        means = total.sum((0, 1)) / numbers.sum((0, 1))
+        means = total.sum((0, 1)) / (seeds * number.sum(0))
         # About the means, so that a resample without any frame of a rare AU counts as no deviation, not as 0.
-        terms = 1.0, total - means * number, numbers
-        found = _interval([terms], weights, level, (-np.inf, np.inf))
+        about = total - means * number
+        if weights is not None:
+            found = _interval([(1.0, about, number[None])], weights, level, (-np.inf, np.inf))
+        else:
+            influence = (about.mean(0) / number.sum(0)).mean(1)
+            of_videos = (influence**2).sum() * videos / max(1, videos - 1)
+            of_seeds = (about.sum(1) / number.sum(0)).mean(1).var(ddof=1) / seeds
+            found = _student(of_videos, max(1, videos - 1), of_seeds, seeds - 1, level)
         low, high = np.clip([found.low + means.mean(), found.high + means.mean()], *bounds)
         estimates.append(Estimate(float(means.mean()), float(low), float(high), found.error))
     return estimates
@@ -252,6 +264,17 @@ def _value_and_error(rows: Sequence[_Terms], weights: Array, chosen: Array) -> t
     if seeds > 1:
         variance += np.einsum("rs,sr->r", chosen, (per_seed - value) ** 2) / (seeds * (seeds - 1))
     return value, np.sqrt(variance)
+
+
+def _student(one: float, freedom: int, other: float, other_freedom: int, level: float) -> Estimate:
+    """Interval around 0 for the sum of two independent variances (Satterthwaite, Biometrics 1946)."""
+    variance = one + other
+    if not variance:
+        return Estimate(0.0, 0.0, 0.0, 0.0)
+    both = variance**2 / (one**2 / freedom + other**2 / other_freedom)
+    error = float(np.sqrt(variance))
+    reach = float(student.ppf((1 + level) / 2, both)) * error
+    return Estimate(0.0, -reach, reach, error)
 
 
 def _bootstrap_t(

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import stats
 
 from aunet.metrics import confusion_counts, f1_per_au
 from aunet.statistics import au_intervals, compare, f1_interval, holm, mean_intervals, video_counts
@@ -148,19 +149,6 @@ def test_aus_that_nobody_shows_and_nobody_detects_count_zero():
     assert (estimate.value, estimate.low, estimate.high) == (0.5, 0.5, 0.5)
 
 
-def scored(rng, videos, aus=3):
-    """Sums and counts (V, aus) of a score whose mean varies between videos, on frames whose number does."""
-    counts = rng.poisson(rng.gamma(1.0, 2.0, (videos, aus)))
-    means = rng.beta(2, 3, (videos, aus))
-    sums = np.array(
-        [
-            [rng.beta(4 * m, 4 * (1 - m), n).sum() for m, n in zip(*row, strict=True)]
-            for row in zip(means, counts, strict=True)
-        ]
-    )
-    return sums, counts
-
-
 def test_the_mean_of_scores_weighs_frames_equally_and_then_aus():
     sums = np.array([[[3.0, 0.0, 1.0], [1.0, 0.0, 0.0]], [[1.0, 0.0, 1.0], [1.0, 0.0, 1.0]]])
     counts = np.array([[3, 0, 1], [1, 0, 3]])
@@ -172,7 +160,7 @@ def test_the_mean_of_scores_weighs_frames_equally_and_then_aus():
 
 def test_the_standard_error_of_a_mean_is_that_of_resampled_videos():
     rng = np.random.default_rng(1)
-    sums, counts = scored(rng, 150)
+    sums, counts = simulation.scored(rng, 150)
     resampled = []
     for _ in range(1000):
         drawn = rng.integers(150, size=150)
@@ -183,21 +171,32 @@ def test_the_standard_error_of_a_mean_is_that_of_resampled_videos():
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.15 * (high - low))
 
 
-@pytest.mark.parametrize(("videos", "at_least"), [(27, 0.88), (105, 0.91)])
+@pytest.mark.parametrize(("videos", "at_least"), [(27, 0.90), (105, 0.92)])
 def test_intervals_of_means_cover(videos, at_least):
-    rng = np.random.default_rng(videos)
-    hits = []
-    for _ in range(300):
-        sums, counts = scored(rng, videos)
-        (found,) = mean_intervals(sums[None, None], counts, resamples=300)
-        hits.append(found.low <= 0.4 <= found.high)  # the mean of beta(2, 3)
-    assert at_least <= np.mean(hits) <= 0.99
+    assert at_least - 0.02 <= simulation.mean_coverage(videos, 1, 0.0, 300)[0] <= 0.99
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("spread", [0.0, 0.03, 0.2])
+def test_intervals_of_means_cover_where_seeds_differ(spread, seeds):
+    share, widths = simulation.mean_coverage(60, seeds, spread, 300)
+    assert 0.84 <= share <= 0.99  # least where two seeds differ much: 88% of 2,000
+    assert np.quantile(widths, 0.9) < 3 * np.median(widths)  # unlike those that resample few seeds
+
+
+def test_seeds_that_differ_give_students_interval():
+    """Of videos that do not differ: the textbook's for the mean of three numbers."""
+    rng = np.random.default_rng(4)
+    counts, values = rng.integers(1, 9, (50, 2)), np.array([0.2, 0.5, 0.35])
+    (found,) = mean_intervals((values[:, None, None] * counts)[None], counts, bounds=(-9, 9))
+    low, high = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
+    assert (found.value, found.low, found.high) == pytest.approx((values.mean(), low, high))
 
 
 def test_a_difference_of_scores_is_the_score_of_differences():
     """Paired: what both have in common in a video leaves the interval."""
     rng = np.random.default_rng(2)
-    sums, counts = scored(rng, 60)
+    sums, counts = simulation.scored(rng, 60)
     better = sums + 0.1 * counts + 0.01 * rng.normal(size=sums.shape) * np.sqrt(counts)
     one, other, less = mean_intervals(
         np.stack([better, sums, better - sums])[:, None], counts, bounds=(-1, 2)
@@ -211,7 +210,7 @@ def test_a_difference_of_scores_is_the_score_of_differences():
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3))
 def test_a_constant_moves_the_interval_and_nothing_else(seed, seeds):
     rng = np.random.default_rng(seed)
-    sums, counts = zip(*(scored(rng, 12) for _ in range(seeds)), strict=True)
+    sums, counts = zip(*(simulation.scored(rng, 12) for _ in range(seeds)), strict=True)
     shared = counts[0]
     assume(shared.any())
     sums = np.stack(sums)
@@ -224,7 +223,7 @@ def test_a_constant_moves_the_interval_and_nothing_else(seed, seeds):
 
 def test_intervals_of_means_stay_within_bounds_and_widen_with_seeds_that_differ():
     rng = np.random.default_rng(3)
-    sums, counts = scored(rng, 60)
+    sums, counts = simulation.scored(rng, 60)
     seeds = np.stack([sums, sums * 0.5, sums * 1.3])
     one, several = (mean_intervals(s[None], counts)[0] for s in (seeds[:1], seeds))
     assert several.error > 2 * one.error

@@ -112,7 +112,8 @@ def notes(study: Study) -> list[str]:
         f"{PRIOR_WIDTH:.0f} of 112 pixels",
         "untrained: the same network with random weights, its normalisation set on such frames; other AUs: "
         "the mean of the maps of all AUs but the one whose region it is",
-        "in brackets 95% intervals over videos and seeds; *: 0 lies outside, not corrected for their number",
+        "in brackets 95% intervals over videos, and over seeds where there are several; *: 0 lies outside, "
+        "not corrected for the number of differences",
         "agreement with where the surface moved is no proof that the network decides by what lies there: "
         "each position has seen most of the face",
     ]
