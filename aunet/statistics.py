@@ -177,7 +177,8 @@ def _value_and_error(
     """(R,) signed sum of the rows' macro F1 and its standard error, for (R, V) and (R, S) multiplicities."""
     seeds, videos = chosen.shape[1], weights.shape[1]
     per_seed = np.zeros((seeds, len(weights)))
-    influence = np.zeros((videos, len(weights)))
+    factors: list[Array] = []
+    columns: list[Array] = []
     for number in range(seeds):
         share = chosen[:, number] / seeds
         for sign, counts in rows:
@@ -188,9 +189,11 @@ def _value_and_error(
             per_seed[number] += sign * f1.mean(1)
             # How much each video moves the macro F1: its numerator less F1 times its denominator.
             scale = sign * share[:, None] / (safe * f1.shape[1])
-            influence += twice @ scale.T - total @ (f1 * scale).T
+            factors += [scale, -f1 * scale]
+            columns += [twice, total]
+    influence = np.concatenate(factors, 1) @ np.concatenate(columns, 1).T
     value = np.einsum("rs,sr->r", chosen, per_seed) / seeds
-    variance = np.einsum("rv,vr->r", weights, influence**2) * videos / max(1, videos - 1)
+    variance = np.einsum("rv,rv,rv->r", weights, influence, influence) * videos / max(1, videos - 1)
     if seeds > 1:
         variance += np.einsum("rs,sr->r", chosen, (per_seed - value) ** 2) / (seeds * (seeds - 1))
     return value, np.sqrt(variance)
