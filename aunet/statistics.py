@@ -247,7 +247,8 @@ def _value_and_error(rows: Sequence[_Terms], weights: Array, chosen: Array) -> t
     """(R,) signed sum of the rows' means and its standard error, for (R, V) and (R, S) multiplicities."""
     seeds, videos = chosen.shape[1], weights.shape[1]
     per_seed = np.zeros((seeds, len(weights)))
-    influence = np.zeros((videos, len(weights)))
+    factors: list[Array] = []
+    columns: list[Array] = []
     for number in range(seeds):
         share = chosen[:, number] / seeds
         for sign, numerators, denominators in rows:
@@ -258,9 +259,11 @@ def _value_and_error(rows: Sequence[_Terms], weights: Array, chosen: Array) -> t
             per_seed[number] += sign * ratio.mean(1)
             # How much each video moves the macro mean: its numerator less the ratio times its denominator.
             scale = sign * share[:, None] / (safe * ratio.shape[1])
-            influence += numerator @ scale.T - denominator @ (ratio * scale).T
+            factors += [scale, -ratio * scale]
+            columns += [numerator, denominator]
+    influence = np.concatenate(factors, 1) @ np.concatenate(columns, 1).T
     value = np.einsum("rs,sr->r", chosen, per_seed) / seeds
-    variance = np.einsum("rv,vr->r", weights, influence**2) * videos / max(1, videos - 1)
+    variance = np.einsum("rv,rv,rv->r", weights, influence, influence) * videos / max(1, videos - 1)
     if seeds > 1:
         variance += np.einsum("rs,sr->r", chosen, (per_seed - value) ** 2) / (seeds * (seeds - 1))
     return value, np.sqrt(variance)
