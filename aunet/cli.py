@@ -5,7 +5,9 @@ aunet data render OUT [--size NAME]   the rendered faces
 aunet data check DATA [OVERRIDE ...]  everything that is wrong with a data set or a store
 aunet data pack DATA [OVERRIDE ...]   a packed store of a data set
 aunet table RUNS ...                  the table of one sweep or several
+aunet report RUNS ... -o FILE         one page about them: tables, figures, frames
 aunet status RUNS ...                 how far each run of a sweep is, live
+aunet attention RUNS ...              where networks look, scored where the truth is known
 aunet sync RUNS ...                   upload runs that were logged offline
 """
 
@@ -61,9 +63,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     table.add_argument("--out", metavar="DIR", help="write all formats there; default: the sweep's folder")
     table.set_defaults(call=_table)
+    report = commands.add_parser("report", help="write one HTML page about one sweep or several")
+    report.add_argument("runs", nargs="+", help="folder of a sweep, for instance runs/table1")
+    report.add_argument("-o", "--out", metavar="FILE", default="report.html", help="default: report.html")
+    report.add_argument(
+        "--data", metavar="DIR", help="where the data lie now; default: where runs found them"
+    )
+    report.add_argument("--reference", metavar="ROW", help="compare all with it; default: as rows say, ours")
+    report.add_argument(
+        "--faces",
+        action="store_true",
+        help="embed pictures of licensed data, too; do not pass such a page on",
+    )
+    report.set_defaults(call=_report)
     status = commands.add_parser("status", help="how far each run of a sweep is: rows x seeds, live")
     status.add_argument("runs", nargs="+", help="folder of a sweep, or of several")
     status.set_defaults(call=_status)
+    attention = commands.add_parser(
+        "attention", help="where networks look: maps, and on rendered faces their scores"
+    )
+    attention.add_argument("runs", nargs="+", help="folder of a run, of a row (its seeds) or of a sweep")
+    attention.add_argument("--data", metavar="DIR", help="where the data lie now; default: as the runs say")
+    attention.add_argument("--out", metavar="DIR", help="default: attention/ in the folder of the runs")
+    attention.add_argument(
+        "--frames", type=int, default=2000, help="validation frames, evenly spread; %(default)s"
+    )
+    attention.set_defaults(call=_attention)
     sync = commands.add_parser("sync", help="upload finished runs that were logged offline")
     sync.add_argument("runs", nargs="+", help="folder of a sweep, or of several")
     sync.add_argument("--dry-run", action="store_true", help="say what would be uploaded")
@@ -148,13 +173,10 @@ def _render(options: argparse.Namespace) -> None:
 
 
 def _table(options: argparse.Namespace) -> None:
-    from aunet.cells import read_cells
     from aunet.results import read_table
     from aunet.tables import TEXT, print_table, write_table
 
-    for folder in options.runs:
-        if not read_cells(Path(folder)):
-            sys.exit(f"aunet: {folder} holds no sweep (expected <row>/seed<k>/metrics.json)")
+    _require_sweeps(options.runs)
     table = read_table(options.runs, options.reference)
     if options.format == "terminal":
         print_table(table)
@@ -166,10 +188,39 @@ def _table(options: argparse.Namespace) -> None:
         print(f"written: {', '.join(map(str, write_table(out, table)))}", file=sys.stderr)
 
 
+def _report(options: argparse.Namespace) -> None:
+    from aunet.report import write_report
+
+    _require_sweeps(options.runs)
+    report = write_report(options.runs, options.out, options.data, options.reference, options.faces)
+    for remark in report.remarks:
+        print(remark, file=sys.stderr)
+    print(f"written: {options.out} ({report.size / 1e6:.1f} MB)")
+
+
+def _require_sweeps(folders: Sequence[str]) -> None:
+    from aunet.cells import read_cells
+
+    for folder in folders:
+        if not read_cells(Path(folder)):
+            sys.exit(f"aunet: {folder} holds no sweep (expected <row>/seed<k>/metrics.json)")
+
+
 def _status(options: argparse.Namespace) -> None:
     from aunet.status import find_sweeps, watch
 
     watch(find_sweeps(options.runs))
+
+
+def _attention(options: argparse.Namespace) -> None:
+    from aunet.localisation.study import place_of, study
+    from aunet.localisation.tables import print_scores, write_scores
+
+    out = Path(options.out) if options.out else place_of(options.runs)
+    found = study(options.runs, out, options.data, options.frames)
+    print_scores(found)
+    files = [*found.pictures, *write_scores(out, found)]
+    print(f"written: {', '.join(map(str, files))}", file=sys.stderr)
 
 
 def _sync(options: argparse.Namespace) -> None:

@@ -19,6 +19,7 @@ from aunet.checkpoints import WholeCheckpoints
 from aunet.companions import in_step
 from aunet.data.datamodule import FrameDataModule
 from aunet.devices import Place, Termination
+from aunet.dynamics import Dynamics
 from aunet.host import cluster_plugins, configure_host, quiet_lightning
 from aunet.module import ActionUnitModule
 from aunet.parallel import whole_batch_norms
@@ -53,6 +54,8 @@ def fit(
     module.to(memory_format=torch.channels_last)
     history = History(folder, title, every=None if cfg.progress else 20)
     callbacks: list[pl.Callback] = [StepSeed(cfg.seed, place.rank), SharedSkips(), Termination()]
+    if cfg.dynamics_every is not None:
+        callbacks.append(Dynamics(title, cfg.dynamics_every))
     trial = bool(cfg.trainer.get("fast_dev_run"))
     if not trial:
         common: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}

@@ -78,6 +78,30 @@ def load(run_dir: str | Path) -> ActionUnitModule:
         RunError: The folder holds no configuration or no weights.
     """
     folder = Path(run_dir)
+    module = _built(folder)
+    module.load_state_dict(
+        torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+    )
+    return module.eval()
+
+
+def load_untrained(run_dir: str | Path, seed: int = 0) -> ActionUnitModule:
+    """The same network with random weights, in evaluation mode: what the shape alone gives.
+
+    Args:
+        run_dir: A finished run's folder.
+        seed: Of the weights; the caller's random numbers stay as they are.
+
+    Raises:
+        RunError: As ``load``.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return _built(Path(run_dir)).eval()
+
+
+def _built(folder: Path) -> ActionUnitModule:
+    """The module of a finished run as its configuration builds it, without any trained weights."""
     if not (folder / "config.yaml").exists() or not (folder / "best.ckpt").exists():
         raise runs.RunError(f"{folder} is no finished run: config.yaml or best.ckpt is missing")
     cfg = OmegaConf.load(folder / "config.yaml")
@@ -89,10 +113,7 @@ def load(run_dir: str | Path) -> ActionUnitModule:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # said when the run was trained
         module: ActionUnitModule = instantiate(cfg.model, _convert_="all")
-    module.load_state_dict(
-        torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
-    )
-    return module.eval()
+    return module
 
 
 def load_data(run_dir: str | Path, root: str | Path | None = None) -> FrameDataModule:

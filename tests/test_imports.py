@@ -13,7 +13,7 @@ PACKAGE = ROOT / "aunet"
 # Earliest first. A module imports from strictly earlier layers only; a name stands for a whole package too,
 # whose modules may import each other.
 LAYERS: tuple[set[str], ...] = (
-    {"facs", "launchers", "processes", "progress", "locks", "parallel", "overlays"},
+    {"facs", "launchers", "processes", "progress", "locks", "parallel", "overlays", "probe", "diagnosis"},
     {"metrics", "losses", "schedules", "attention", "weights", "augmentation", "data.faults"},
     {"backbones", "statistics", "data.annotations", "data.pictures", "data.duplicates", "data.device"},
     {"thresholds", "data.sources", "data.staleness"},
@@ -24,21 +24,22 @@ LAYERS: tuple[set[str], ...] = (
     {"data.affwild2", "data.disfa", "data.bp4d", "data.manifest", "data.mixed"},
     {"data.batches", "data.journal", "data.detect"},
     {"data.loader", "data.pack", "data.features"},
-    {"module", "data.datamodule", "data.check"},
+    {"module", "data.datamodule", "data.check", "rows"},
     {"runs", "host", "config"},
-    {"callbacks", "checkpoints", "evaluation", "failures", "cells", "devices"},
+    {"callbacks", "checkpoints", "evaluation", "failures", "cells", "devices", "dynamics"},
     {"companions", "predictions"},
     {"tracking"},
     {"fitting"},
     {"train", "sweeps"},
-    {"command", "results", "status", "report", "predict", "export"},
+    {"command", "results", "status", "repeat", "predict", "export"},
     {"columns"},
-    {"tables"},
+    {"tables", "report"},
+    {"localisation"},
     {"reproduce"},
     {"cli"},
 )
-TORCH_ONLY = {"losses", "schedules", "attention", "weights", "backbones", "network", "parallel"}
-CONFIG_READERS = {"train", "fitting", "config", "failures", "sweeps", "command", "reproduce"}
+TORCH_ONLY = {"losses", "schedules", "attention", "weights", "backbones", "network", "parallel", "probe"}
+CONFIG_READERS = {"train", "fitting", "config", "failures", "sweeps", "command", "repeat", "reproduce"}
 
 
 def module_name(file):

@@ -63,10 +63,10 @@ def confusion_metrics(counts: torch.Tensor, aus: Sequence[int]) -> dict[str, flo
     """``val/precision/AU<n>``, ``val/recall/AU<n>``, ``val/tp/AU<n>``, ``val/fp/AU<n>``, ``val/fn/AU<n>``.
 
     Args:
-        counts: (3, num_aus) true positives, false positives, false negatives.
+        counts: (3 or more, num_aus) true positives, false positives, false negatives.
         aus: AU number of each column.
     """
-    tp, fp, fn = counts
+    tp, fp, fn = counts[:3]
     of_au = {
         "precision": precision_per_au(counts),
         "recall": recall_per_au(counts),
