@@ -17,6 +17,7 @@ from sklearn.metrics import precision_recall_fscore_support as scores
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from aunet.data.loader import EpochBatches, FrameLoader
+from aunet.measures import BINS
 from aunet.overlays import overlay
 from aunet.runs import RunError
 from aunet.tracking import figures, loggers, results
@@ -215,7 +216,7 @@ def test_reliability_curves_are_scikit_learns(predicted):
     probs, labels = predicted
     axes = figures.reliability(probs, labels, (1, 2, 4)).axes
     for au in range(2):
-        share, mean = calibration_curve(labels[:, au], probs[:, au], n_bins=figures.BINS)
+        share, mean = calibration_curve(labels[:, au], probs[:, au], n_bins=BINS)
         np.testing.assert_allclose(axes[au].lines[1].get_xydata(), np.stack([mean, share], 1), atol=1e-6)
 
 

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from aunet import measures
 from aunet.facs import au_column
-from aunet.measures import average_precision, ece
 from aunet.thresholds import Labels, Probs, detection_curve, rankings
 
 Picture = npt.NDArray[np.uint8]
@@ -19,9 +19,6 @@ Picture = npt.NDArray[np.uint8]
 COLUMNS = 4
 PANEL = 2.0
 """Width and height of a panel in inches."""
-
-BINS = 10
-"""Of a reliability diagram."""
 
 _POINTS = 500
 """That a curve is drawn with; more cannot be told apart."""
@@ -36,7 +33,7 @@ def precision_recall(probs: Probs, labels: Labels, aus: Sequence[int]) -> Pictur
         aus: AU number of each column.
     """
     ranked = rankings(probs, labels)
-    area = average_precision(probs, labels)
+    area = measures.average_precision(probs, labels)
 
     def draw(axes: Axes, au: int) -> None:
         ranking = ranked[au]
@@ -54,28 +51,25 @@ def precision_recall(probs: Probs, labels: Labels, aus: Sequence[int]) -> Pictur
 def reliability(probs: Probs, labels: Labels, aus: Sequence[int]) -> Picture:
     """Share of positive frames over the probability of each AU; dotted: what is promised is kept.
 
-    A dot for each of ``BINS`` bins of equal width that holds frames, the larger the more it holds.
+    A dot for each bin of ``measures.reliability`` that holds frames, the larger the more it holds.
 
     Args:
         probs: See ``precision_recall``, as the others.
         labels: See there.
         aus: See there.
     """
-    errors = ece(probs, labels)
+    errors = measures.ece(probs, labels)
+    frames, promised, present = measures.reliability(probs, labels)
 
     def draw(axes: Axes, au: int) -> None:
-        known = labels[:, au] >= 0
-        promised, present = probs[known, au].astype(np.float64), labels[known, au]
-        if not len(promised):
+        full = frames[:, au] > 0
+        count = frames[full, au]
+        if not len(count):
             return
-        number = np.minimum((promised * BINS).astype(np.intp), BINS - 1)
-        count = np.bincount(number, minlength=BINS)
-        full = count > 0
-        mean = np.bincount(number, promised, BINS)[full] / count[full]
-        share = np.bincount(number, present, BINS)[full] / count[full]
+        mean, share = promised[full, au] / count, present[full, au] / count
         axes.plot([0, 1], [0, 1], linestyle=":", color="0.5")
         axes.plot(mean, share)
-        axes.scatter(mean, share, s=4 + 60 * count[full] / count.sum())
+        axes.scatter(mean, share, s=4 + 60 * count / count.sum())
         axes.set_title(f"{au_column(aus[au])}  ECE {errors[au]:.2f}")
 
     return _panels(aus, "probability", "share present", draw)
