@@ -38,9 +38,10 @@ class Outputs(NamedTuple):
 class Dynamics(Callback):
     """Measures gradients, updates, units and each AU's loss; warns of the usual failures, of each once a run.
 
-    Every ``every``-th step is measured, counted back from the epoch's last one, which is always measured.
-    The others neither wait for the device nor do more than keep their logits. No step becomes another one:
-    weights and random numbers are bit for bit those of a run without measurements. To every logger go:
+    Every ``every``-th step is measured, counted back from the epoch's last one, and the first of the run: a
+    lr that is too high shows there. The others neither wait for the device nor do more than keep their
+    logits. No step becomes another one: weights and random numbers are bit for bit those of a run without
+    measurements. To every logger go:
 
         dynamics/grad_norm      L2 norm of the gradient, unscaled and before clipping; also .../<part>, the
                                 parts being backbone, attention and classifier as far as they learn
@@ -95,8 +96,8 @@ class Dynamics(Callback):
     ) -> None:
         """Begins to watch a step that is to be measured."""
         self.step = trainer.global_step
-        batches = int(trainer.num_training_batches)
-        if is_measured(batch_idx, batches, trainer.accumulate_grad_batches, self.every):
+        batches, accumulated = int(trainer.num_training_batches), trainer.accumulate_grad_batches
+        if is_measured(trainer.current_epoch, batch_idx, batches, accumulated, self.every):
             self.probe = StepProbe(cast("ActionUnitModule", pl_module).network)
 
     def on_before_optimizer_step(
@@ -150,7 +151,7 @@ class Dynamics(Callback):
         for name, tp, fp, fn, tn in zip(names, *counts, strict=True):
             if known := tp + fp + fn + tn:
                 module.log(f"val/detected/{name}", (tp + fp) / known)
-        if _is_trial(trainer):
+        if _is_trial(trainer) or trainer.sanity_checking:
             return
         answers = diagnosis.constant_answers(counts, names)
         before = self.constant

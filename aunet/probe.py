@@ -137,10 +137,11 @@ class StepProbe:
             hook.remove()
 
 
-def is_measured(batch_idx: int, batches: int, accumulated: int, every: int) -> bool:
-    """Whether a batch of an epoch ends an optimiser step that is to be measured.
+def is_measured(epoch: int, batch_idx: int, batches: int, accumulated: int, every: int) -> bool:
+    """Whether a batch ends an optimiser step that is to be measured.
 
     Args:
+        epoch: From 0; of the first one the first step is measured, too.
         batch_idx: Of the batch, from 0.
         batches: Of the epoch, 1 or more.
         accumulated: Batches of an optimiser step; the epoch's last one may have fewer.
@@ -148,7 +149,8 @@ def is_measured(batch_idx: int, batches: int, accumulated: int, every: int) -> b
     """
     ends_a_step = (batch_idx + 1) % accumulated == 0 or batch_idx + 1 == batches
     left = (batches - 1) // accumulated - batch_idx // accumulated
-    return ends_a_step and left % every == 0
+    first = epoch == 0 and batch_idx < accumulated
+    return ends_a_step and (first or left % every == 0)
 
 
 def drift(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ EPOCH = {
 
 @given(
     gradients=st.lists(st.floats(1e-6, 500), min_size=3, max_size=3),
-    updates=st.lists(st.floats(1e-6, 0.09), min_size=3, max_size=3),
+    updates=st.lists(st.floats(1e-6, 0.19), min_size=3, max_size=3),
     dead=st.floats(0, 0.5),
     drift=st.floats(0, 0.9),
 )
@@ -42,9 +42,11 @@ def test_exploding_gradient_names_the_parts(size):
 
 
 def test_step_that_is_too_long_names_the_part():
-    said = diagnosis.of_step(dict.fromkeys(PARTS, 1.0), {"backbone": 0.01, "attention": 0.3}, 5)
-    assert list(said) == ["fast attention"]
-    assert "weights of the attention by 30%" in said["fast attention"]
+    said = diagnosis.of_step(dict.fromkeys(PARTS, 1.0), dict(zip(PARTS, (0.3, 0.1, 3.0), strict=True)), 5)
+    assert list(said) == ["fast"]
+    assert (
+        "step 5 changes the weights of the backbone by 30%, classifier by 300% of their size" in said["fast"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -109,12 +111,9 @@ def test_constant_answers_are_those_that_are_wrong_somewhere(detected, labels):
 
 def test_some_constant_aus_are_listed_by_answer():
     said = diagnosis.of_answers({"AU1": "absent", "AU2": "present", "AU4": "absent"}, 12, 2)
-    assert [sentence.split(",")[0] for sentence in said.values()] == [
-        "AU1",
-        "AU2: in the last 2 validations present in every frame",
-    ]
     absent, present = said.values()
-    assert "AU1, AU4: in the last 2 validations absent in every frame" in absent
+    assert absent.startswith("AU1, AU4: called absent in every frame of the last 2 validations")
+    assert present.startswith("AU2: called present in every frame of the last 2 validations")
     assert "rare AUs" in absent
     assert "too large" in present
 
@@ -129,4 +128,4 @@ def test_some_constant_aus_are_listed_by_answer():
 )
 def test_network_that_answers_nothing_is_told_once(answers, words):
     (sentence,) = diagnosis.of_answers(answers, 3, 1).values()
-    assert sentence.startswith(f"{words}: in the last validation every frame")
+    assert sentence.startswith(f"{words}: every frame of the last validation")

@@ -173,9 +173,14 @@ def test_watching_leaves_no_trace():
     assert not any(module._forward_hooks for module in watched.modules())
 
 
-@given(batches=st.integers(1, 200), accumulated=st.integers(1, 7), every=st.integers(1, 60))
-def test_steps_are_measured_at_equal_distances_back_from_the_last(batches, accumulated, every):
+@given(
+    epoch=st.integers(0, 2),
+    batches=st.integers(1, 200),
+    accumulated=st.integers(1, 7),
+    every=st.integers(1, 60),
+)
+def test_steps_are_measured_at_equal_distances_back_from_the_last(epoch, batches, accumulated, every):
     # Lightning's rule: the optimiser steps after each full group of batches, and after the last batch.
     ends = [i for i in range(batches) if (i + 1) % accumulated == 0 or i == batches - 1]
-    measured = [i for i in range(batches) if is_measured(i, batches, accumulated, every)]
-    assert measured == ends[::-1][::every][::-1]
+    measured = {i for i in range(batches) if is_measured(epoch, i, batches, accumulated, every)}
+    assert measured == {*ends[::-1][::every], *(ends[:1] if epoch == 0 else ())}
