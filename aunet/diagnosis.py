@@ -99,7 +99,7 @@ def of_epoch(
             f"Their starting values still count {starting_values[worst]:.0%}, too few steps for this "
             f"bn_momentum: raise it (bn_momentum=0.1), or train for more epochs"
             if starting_values[worst] > 0.02
-            else "The weights move faster than they follow: lower lr, raise bn_momentum, or take larger batches"
+            else "The weights move faster than they follow: lower lr, raise bn_momentum, or enlarge batches"
         )
         said["drift"] = (
             f"BatchNorm drift: the running statistics of {len(far)} of {len(drift)} layers are far from the "
