@@ -21,6 +21,7 @@ CONFIG = {
     "progress": True,
     "checkpoint_minutes": 15,
     "dynamics_every": 50,
+    "log_frames": "auto",
     "sampling": {"stride": 1},
     "augmentation": None,
     "host": {"threads": 2, "tf32": False},
