@@ -137,7 +137,7 @@ def begin(folder: Path, data: Mapping[str, Any], hardware: Mapping[str, Any]) ->
     earlier = read_json(folder / "provenance.json") or {}
     record = {
         "aunet": aunet.__version__,
-        "commit": _commit(),
+        "commit": source_commit(),
         "packages": {name: metadata.version(name) for name in _PACKAGES},
         **data,
         "attempts": [*earlier.get("attempts", []), dict(hardware)],
@@ -239,7 +239,7 @@ def _relevant(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _commit() -> str | None:
+def source_commit() -> str | None:
     """Commit of the source tree that runs, marked where it has changes; None for an installed package."""
     source = Path(__file__).parent.parent
     if not (source / ".git").exists():  # git would go up, to whatever holds the environment

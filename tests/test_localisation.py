@@ -219,6 +219,7 @@ def test_the_command_prints_and_writes_everything(run, tmp_path, capsys):
         ("none_7x7", [0], "none", [7, 7]), ("shared_7x7", [0, 1], "one map", [7, 7]),
     ]  # fmt: skip
     assert content["provenance"]["runs"] == len(rows)
+    assert {"commits", "scored_by", "scored_on"} <= content["provenance"].keys()
     methods = {(s["row"], s["method"]) for s in content["scores"]}
     cams = {"grad_cam", "grad_cam_untrained", "grad_cam_others"}
     assert {method for row, method in methods if row == "none_7x7"} == cams

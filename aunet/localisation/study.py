@@ -20,7 +20,7 @@ from aunet.localisation.maps import Look, Maps, centre_prior, look, of_others, s
 from aunet.localisation.sheets import write_sheets
 from aunet.progress import progress
 from aunet.results import check_alike, provenance
-from aunet.runs import RunError
+from aunet.runs import RunError, source_commit
 from aunet.train import load, load_data, load_untrained
 
 _AT_ONCE = 64
@@ -154,7 +154,7 @@ def study(
         frames=n,
         groups=len(np.unique(sample.group)),
         left_out=left_out,
-        provenance=provenance(cells) | {"scored_on": describe_host()},
+        provenance=provenance(cells) | {"scored_by": source_commit(), "scored_on": describe_host()},
     )
     priors = {}
     if sample.moved is not None:
