@@ -1,6 +1,9 @@
 """Fixtures shared by the tests: a tiny Aff-Wild2 folder, runs on it, and a user without any key."""
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: two test processes share two cores
+
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

@@ -2,14 +2,15 @@
 
 Writes ``runs/bench/logging.md`` (a table) and ``runs/bench/logging.json``:
 
-    cost         logger -> share of an epoch's wall time that it adds, median of the rounds
+    cost         logger -> share of an epoch's wall time that it adds, median of the rounds; "dynamics" is
+                 looking at gradients and updates every 50 steps, as runs do
     cost_ranges  logger -> [smallest, largest]
     seconds      logger -> seconds of an epoch, median; "none" is without any
     host         machine and versions
 
 Whole epochs of ``aunet.train``, each logger in a process of its own (see ``epochs.py``), in turn; each epoch
-is compared with that of the same round without a logger. wandb is offline. What is sent at a run's end is no
-part of it.
+is compared with that of the same round without a logger, and one of small batches with dynamics with one
+without them. wandb is offline. What is sent at a run's end is no part of it.
 """
 
 import os
@@ -25,6 +26,9 @@ from aunet.config import CONF
 
 ASKED = "<= 2%"
 
+SMALL_BATCH = 16
+"""So that dynamics are looked at within an epoch of few frames as often as in a long run: every 50 steps."""
+
 
 def main() -> None:
     """Measures, shows and writes."""
@@ -36,30 +40,39 @@ def main() -> None:
     os.environ["WANDB_MODE"] = "offline"
     data = bench_set.frames(options.folder, frames, options.source)
     loggers = ["csv", "none"] if quick else sorted(path.stem for path in CONF.glob("logger/*.yaml"))
-    found = epochs(loggers, data, batch_size, rounds, options.out)
-    ratios = {name: paired(seconds, found["none"]) for name, seconds in found.items() if name != "none"}
+    settings = {name: [batch_size, f"logger={name}"] for name in loggers}
+    small = [min(batch_size, SMALL_BATCH), "logger=none"]
+    found = epochs(
+        settings | {"dynamics": small, "no dynamics": [*small, "dynamics_every=null"]},
+        data,
+        rounds,
+        options.out,
+    )
+    ratios = {name: paired(found[name], found["none"]) for name in loggers if name != "none"}
+    ratios["dynamics"] = paired(found["dynamics"], found["no dynamics"])
     content: dict[str, Any] = {
         "cost": {name: ratio.median - 1 for name, ratio in ratios.items()},
         "cost_ranges": {name: [ratio.low - 1, ratio.high - 1] for name, ratio in ratios.items()},
         "seconds": {name: median(seconds) for name, seconds in found.items()},
         "host": facts,
-        "setting": f"Epochs of {frames} frames in batches of {batch_size}, {rounds} rounds.",
+        "setting": f"Epochs of {frames} frames in batches of {batch_size} (dynamics: {small[0]}), {rounds} "
+        "rounds.",
     }
     publish(options.out, "logging", content, as_text(content))
 
 
-def epochs(loggers: list[str], data: Path, batch_size: int, rounds: int, out: Path) -> dict[str, list[float]]:
-    """Seconds of the epochs with each logger, after one of each that is not counted."""
+def epochs(settings: dict[str, list[Any]], data: Path, rounds: int, out: Path) -> dict[str, list[float]]:
+    """Seconds of the epochs with each setting (batch size, overrides); one of each goes before, uncounted."""
     with ExitStack() as stack:
         contestants = {}
-        for logger in loggers:
-            arguments = ["ours", data, batch_size, out, f"logger={logger}"]
-            log = out / "logs" / f"logging-{logger}.log"
-            contestants[logger] = stack.enter_context(Contestant("epochs.py", arguments, log)).ask
+        for name, setting in settings.items():
+            log = out / "logs" / f"logging-{name.replace(' ', '-')}.log"
+            contestant = Contestant("epochs.py", ["ours", data, setting[0], out, *setting[1:]], log)
+            contestants[name] = stack.enter_context(contestant).ask
         for ask in contestants.values():
             ask()
         answers = in_turn(contestants, rounds, "loggers")
-    return {logger: of["seconds"] for logger, of in answers.items()}
+    return {name: of["seconds"] for name, of in answers.items()}
 
 
 def as_text(content: dict[str, Any]) -> str:
@@ -70,7 +83,7 @@ def as_text(content: dict[str, Any]) -> str:
         for name, seconds in content["seconds"].items()
         if (cost := content["cost"].get(name)) is not None
     ]
-    rows.append(["none", "", "", "", "", content["seconds"]["none"]])
+    rows += [[name, "", "", "", "", content["seconds"][name]] for name in ("none", "no dynamics")]
     return f"# Logging\n\n{machine(content['host'])} {content['setting']}\n\n{table(header, rows)}"
 
 

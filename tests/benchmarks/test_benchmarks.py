@@ -91,7 +91,8 @@ def test_launchers(bench):
 
 def test_logging(bench):
     found, text = bench("loggers.py", "logging")
-    assert set(found["seconds"]) == {"csv", "none"}
-    ((low, high),) = found["cost_ranges"].values()
-    assert -1 < low <= found["cost"]["csv"] <= high
+    assert set(found["seconds"]) == {"csv", "none", "dynamics", "no dynamics"}
+    assert set(found["cost"]) == {"csv", "dynamics"}
+    for name, (low, high) in found["cost_ranges"].items():
+        assert -1 < low <= found["cost"][name] <= high
     assert all(f"| {name} |" in text for name in found["seconds"])
