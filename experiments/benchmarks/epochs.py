@@ -7,7 +7,8 @@
 Overrides are of the configuration of ours.
 
 An epoch is training and validation, and ends when the next one could begin. The first question starts the
-first epoch. Of ours and stock, answers also tell how long training waited for ``next(loader)``.
+first epoch. Of ours and stock, answers also tell how long training waited for ``next(loader)``, of ours how
+long it was in loggers' calls and in looking at its dynamics.
 """
 
 import shutil
@@ -15,7 +16,8 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,20 @@ class Waits(Profiler):
         """An action ends."""
         self.seconds[action_name] += time.perf_counter() - self.started[action_name]
 
+    def spent(self, part: str) -> float:
+        """Seconds of the actions whose names have a part."""
+        return sum(seconds for name, seconds in self.seconds.items() if part in name)
+
+    def timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The same function, as an action by its name."""
+
+        @wraps(call)
+        def with_clock(*args: Any, **kwargs: Any) -> Any:
+            with self.profile(call.__name__):
+                return call(*args, **kwargs)
+
+        return with_clock
+
 
 class Gate(pl.Callback):
     """Lets each epoch begin with a question, and answers with what it took."""
@@ -77,9 +93,14 @@ class Gate(pl.Callback):
             self.questions.answer(
                 seconds=now - self.started,
                 training=self.trained - self.started,
-                waiting=sum(v for k, v in self.waits.seconds.items() if k.endswith("train_dataloader_next")),
+                waiting=self.waits.spent("train_dataloader_next"),
+                logging=self.waits.spent("log_metrics"),
+                dynamics=self.waits.spent("[Callback]Dynamics."),
                 batches=self.batches,
             )
+        else:
+            for logger in trainer.loggers:
+                logger.log_metrics = self.waits.timed(logger.log_metrics)  # type: ignore[method-assign]
         if self.questions.next() is None:
             sys.exit()  # nothing is kept of what was trained
         self.waits.seconds.clear()

@@ -5,6 +5,8 @@ Writes ``runs/bench/logging.md`` (a table) and ``runs/bench/logging.json``:
     cost         logger -> share of an epoch's wall time that it adds, median of the rounds; "dynamics" is
                  looking at gradients and updates every 50 steps, as runs do
     cost_ranges  logger -> [smallest, largest]
+    calls        logger -> share of an epoch's wall time that training is in its calls, median: free of the
+                 machine's noise, but blind to threads and processes beside
     seconds      logger -> seconds of an epoch, median; "none" is without any
     host         machine and versions
 
@@ -15,12 +17,13 @@ without them. wandb is offline. What is sent at a run's end is no part of it.
 
 import os
 from contextlib import ExitStack
+from operator import truediv
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import bench_set
-from common import Contestant, command, host, in_turn, machine, paired, publish, table
+from common import Answer, Contestant, command, host, in_turn, machine, paired, publish, table
 
 from aunet.config import CONF
 
@@ -48,12 +51,17 @@ def main() -> None:
         rounds,
         options.out,
     )
-    ratios = {name: paired(found[name], found["none"]) for name in loggers if name != "none"}
-    ratios["dynamics"] = paired(found["dynamics"], found["no dynamics"])
+    # What is compared -> with what, and what its calls are.
+    pairs = {name: ("none", "logging") for name in loggers if name != "none"}
+    pairs["dynamics"] = ("no dynamics", "dynamics")
+    ratios = {
+        name: paired(found[name]["seconds"], found[other]["seconds"]) for name, (other, _) in pairs.items()
+    }
     content: dict[str, Any] = {
+        "calls": {name: _share(found[name], call) for name, (_, call) in pairs.items()},
         "cost": {name: ratio.median - 1 for name, ratio in ratios.items()},
         "cost_ranges": {name: [ratio.low - 1, ratio.high - 1] for name, ratio in ratios.items()},
-        "seconds": {name: median(seconds) for name, seconds in found.items()},
+        "seconds": {name: median(of["seconds"]) for name, of in found.items()},
         "host": facts,
         "setting": f"Epochs of {frames} frames in batches of {batch_size} (dynamics: {small[0]}), {rounds} "
         "rounds.",
@@ -61,8 +69,8 @@ def main() -> None:
     publish(options.out, "logging", content, as_text(content))
 
 
-def epochs(settings: dict[str, list[Any]], data: Path, rounds: int, out: Path) -> dict[str, list[float]]:
-    """Seconds of the epochs with each setting (batch size, overrides); one of each goes before, uncounted."""
+def epochs(settings: dict[str, list[Any]], data: Path, rounds: int, out: Path) -> dict[str, Answer]:
+    """Epochs with each setting (batch size, overrides), after one of each that is not counted."""
     with ExitStack() as stack:
         contestants = {}
         for name, setting in settings.items():
@@ -71,19 +79,28 @@ def epochs(settings: dict[str, list[Any]], data: Path, rounds: int, out: Path) -
             contestants[name] = stack.enter_context(contestant).ask
         for ask in contestants.values():
             ask()
-        answers = in_turn(contestants, rounds, "loggers")
-    return {name: of["seconds"] for name, of in answers.items()}
+        return in_turn(contestants, rounds, "loggers")
+
+
+def _share(of: Answer, part: str) -> float:
+    """Median share of the epochs' time."""
+    return median(map(truediv, of[part], of["seconds"]))
 
 
 def as_text(content: dict[str, Any]) -> str:
     """The table."""
-    header = ["logger", "cost", "smallest", "largest", "asked", "epoch, s"]
+    header = ["logger", "in its calls", "cost", "smallest", "largest", "asked", "epoch, s"]
     rows = [
-        [name, *(f"{share:+.2%}" for share in (cost, *content["cost_ranges"][name])), ASKED, seconds]
-        for name, seconds in content["seconds"].items()
-        if (cost := content["cost"].get(name)) is not None
+        [
+            name,
+            f"{content['calls'][name]:.2%}",
+            *(f"{share:+.2%}" for share in (cost, *content["cost_ranges"][name])),
+            ASKED,
+            content["seconds"][name],
+        ]
+        for name, cost in content["cost"].items()
     ]
-    rows += [[name, "", "", "", "", content["seconds"][name]] for name in ("none", "no dynamics")]
+    rows += [[name, "", "", "", "", "", content["seconds"][name]] for name in ("none", "no dynamics")]
     return f"# Logging\n\n{machine(content['host'])} {content['setting']}\n\n{table(header, rows)}"
 
 

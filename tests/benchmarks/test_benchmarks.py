@@ -95,4 +95,5 @@ def test_logging(bench):
     assert set(found["cost"]) == {"csv", "dynamics"}
     for name, (low, high) in found["cost_ranges"].items():
         assert -1 < low <= found["cost"][name] <= high
+        assert 0 < found["calls"][name] < 1
     assert all(f"| {name} |" in text for name in found["seconds"])
