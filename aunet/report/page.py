@@ -153,8 +153,9 @@ def sort_key(cell: str) -> str:
 
 
 def word_columns(body: Sequence[Sequence[str]]) -> set[int]:
-    """Columns of a table without any number in them."""
-    return {column for column, cells in enumerate(zip(*body, strict=True)) if not any(map(sort_key, cells))}
+    """Columns of a table that hold words and no number."""
+    columns = enumerate(zip(*body, strict=True))
+    return {column for column, cells in columns if not any(map(sort_key, cells)) and {*cells} - {"–"}}
 
 
 def _chosen(table: Table, rows: Sequence[Row]) -> str:
