@@ -15,6 +15,15 @@ from omegaconf import DictConfig
 from aunet.config import CONF
 
 
+MINUTES = ("sweeps", "train", "reproduce", "wandb", "ddp", "store", "tracking", "backbones", "rendered")
+"""Files of tests that take long: first, so that no process is left with one of them when the other has ended."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sorts the files; within one the order stays."""
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in MINUTES)
+
+
 @pytest.fixture(scope="session")
 def affwild2(tmp_path_factory) -> Path:
     """A tiny data set in Aff-Wild2's layout, not to be changed."""
