@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 
 from aunet.cells import Cell
-from aunet.runs import RunError
+from aunet.postprocess import Postprocess, frame_seconds
+from aunet.runs import RunError, read_metrics
 
 
 def grouped_predictions(
@@ -35,8 +36,7 @@ def grouped_predictions(
         raise RunError(
             f"{cell.folder}: its validation videos are not those of the other runs; move it to another sweep"
         )
-    # As when the run was evaluated, so that a logit next to 0 counts alike.
-    return torch.from_numpy(logits).float().sigmoid().numpy(), labels, group, number
+    return _probs(logits), labels, group, number
 
 
 def predictions(folder: Path, num_aus: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
@@ -46,13 +46,9 @@ def predictions(folder: Path, num_aus: int) -> tuple[npt.NDArray[Any], npt.NDArr
         RunError: The file is damaged, or not one of frames with so many AUs.
     """
     file = folder / "predictions.npz"
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            group = arrays["group"] if "group" in arrays else arrays["video"]
-            logits, labels = arrays["logits"], arrays["labels"]
-    # NumPy's, for files that are missing, cut off, no archive, or without one of the arrays.
-    except (OSError, BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{file}: not readable ({error}); remove the run's folder") from None
+    arrays = _read(file)
+    group = arrays["group" if "group" in arrays else "video"]
+    logits, labels = arrays["logits"], arrays["labels"]
     if not logits.shape == labels.shape == (len(group), num_aus):
         raise RunError(
             f"{file}: logits {logits.shape}, labels {labels.shape} and {len(group)} groups are not those of "
@@ -61,3 +57,51 @@ def predictions(folder: Path, num_aus: int) -> tuple[npt.NDArray[Any], npt.NDArr
     if not np.isfinite(logits).all() or not np.isin(labels, (-1, 0, 1)).all():
         raise RunError(f"{file}: a logit is not finite, or a label not 0, 1 or -1; remove the run's folder")
     return logits, labels, group
+
+
+def tracks(folder: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Video (of one person) and frame number of each frame of ``predictions``.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    arrays = _read(folder / "predictions.npz")
+    return arrays["video"], arrays["frame"]
+
+
+def tune(postprocess: Postprocess, folder: Path, frames_per_second: float) -> Postprocess:
+    """Thresholds tuned on a run's validation predictions, where they are to be tuned; for other videos.
+
+    Args:
+        postprocess: Whose thresholds are tuned, after its smoothing.
+        folder: A finished run's.
+        frames_per_second: Of the validation videos.
+
+    Raises:
+        RunError: The run has not finished, or its predictions are damaged.
+    """
+    metrics = read_metrics(folder)
+    if metrics is None:
+        raise RunError(f"{folder} is no finished run: metrics.json is missing")
+    logits, labels, _ = predictions(folder, len(metrics["aus"]))
+    video, frame = tracks(folder)
+    return postprocess.tuned(_probs(logits), labels, frame_seconds(frame, frames_per_second), video)
+
+
+def _probs(logits: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """As when the run was evaluated, so that a logit next to 0 counts alike."""
+    probs: npt.NDArray[np.float32] = torch.from_numpy(logits).float().sigmoid().numpy()
+    return probs
+
+
+def _read(file: Path) -> dict[str, npt.NDArray[Any]]:
+    """Arrays of a predictions file; RunError where it is damaged."""
+    try:
+        with np.load(file, allow_pickle=False) as content:
+            arrays = dict(content)
+        if missing := {"logits", "labels", "video", "frame"} - arrays.keys():
+            raise KeyError(f"it lacks {', '.join(sorted(missing))}")
+    # NumPy's, for files that are missing, cut off, no archive, or without one of the arrays.
+    except (OSError, BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{file}: not readable ({error}); remove the run's folder") from None
+    return arrays
