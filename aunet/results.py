@@ -192,7 +192,7 @@ def read_table(
         table.aus = [au_column(au) for au in first.metrics["aus"]]
         table.data = first.metrics["data"]
         table.trivial = _trivial(first, first.metrics)
-        table.provenance = _provenance([c for name in names for c in cells[name] if c.metrics])
+        table.provenance = provenance([c for name in names for c in cells[name] if c.metrics])
     return table
 
 
@@ -300,8 +300,12 @@ def _trivial(cell: Cell, metrics: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _provenance(cells: Sequence[Cell]) -> dict[str, Any]:
-    """What the finished runs say of themselves, each fact once."""
+def provenance(cells: Sequence[Cell]) -> dict[str, Any]:
+    """What finished runs say of themselves, each fact once: data, code, packages, machines.
+
+    Args:
+        cells: Finished runs on the same data.
+    """
     records = [record for cell in cells if (record := read_json(cell.folder / "provenance.json"))]
     attempts = [attempt for record in records for attempt in record.get("attempts", [])]
     metrics = cells[0].metrics or {}
