@@ -1,7 +1,8 @@
 """Predictions of finished runs, as ``aunet.evaluation`` has left them; checked, since tables rest on them."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -46,9 +47,9 @@ def predictions(folder: Path, num_aus: int) -> tuple[npt.NDArray[Any], npt.NDArr
         RunError: The file is damaged, or not one of frames with so many AUs.
     """
     file = folder / "predictions.npz"
-    arrays = _read(file)
-    group = arrays["group" if "group" in arrays else "video"]
-    logits, labels = arrays["logits"], arrays["labels"]
+    with _opened(file) as arrays:
+        group = arrays["group"] if "group" in arrays else arrays["video"]
+        logits, labels = arrays["logits"], arrays["labels"]
     if not logits.shape == labels.shape == (len(group), num_aus):
         raise RunError(
             f"{file}: logits {logits.shape}, labels {labels.shape} and {len(group)} groups are not those of "
@@ -59,14 +60,20 @@ def predictions(folder: Path, num_aus: int) -> tuple[npt.NDArray[Any], npt.NDArr
     return logits, labels, group
 
 
-def tracks(folder: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Video (of one person) and frame number of each frame of ``predictions``.
+def places(folder: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """(N,) video and (N,) number within it of each frame of ``predictions``.
 
     Raises:
         RunError: The file is damaged.
     """
-    arrays = _read(folder / "predictions.npz")
-    return arrays["video"], arrays["frame"]
+    file = folder / "predictions.npz"
+    with _opened(file) as arrays:
+        video, frame = arrays["video"], arrays["frame"]
+    if not len(video) == len(frame):
+        raise RunError(
+            f"{file}: {len(video)} videos and {len(frame)} numbers of frames; remove the run's folder"
+        )
+    return video, frame
 
 
 def tune(postprocess: Postprocess, folder: Path, frames_per_second: float) -> Postprocess:
@@ -84,7 +91,7 @@ def tune(postprocess: Postprocess, folder: Path, frames_per_second: float) -> Po
     if metrics is None:
         raise RunError(f"{folder} is no finished run: metrics.json is missing")
     logits, labels, _ = predictions(folder, len(metrics["aus"]))
-    video, frame = tracks(folder)
+    video, frame = places(folder)
     return postprocess.tuned(_probs(logits), labels, frame_seconds(frame, frames_per_second), video)
 
 
@@ -94,14 +101,12 @@ def _probs(logits: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     return probs
 
 
-def _read(file: Path) -> dict[str, npt.NDArray[Any]]:
-    """Arrays of a predictions file; RunError where it is damaged."""
+@contextmanager
+def _opened(file: Path) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
+    """The arrays of a file, each read when it is asked for."""
     try:
-        with np.load(file, allow_pickle=False) as content:
-            arrays = dict(content)
-        if missing := {"logits", "labels", "video", "frame"} - arrays.keys():
-            raise KeyError(f"it lacks {', '.join(sorted(missing))}")
+        with np.load(file, allow_pickle=False) as arrays:
+            yield arrays
     # NumPy's, for files that are missing, cut off, no archive, or without one of the arrays.
     except (OSError, BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{file}: not readable ({error}); remove the run's folder") from None
-    return arrays

@@ -21,7 +21,7 @@ from aunet.cells import Cell, State, require
 from aunet.data.rendered.behaviour import FRAMES_PER_SECOND
 from aunet.metrics import THRESHOLD, f1_per_au
 from aunet.postprocess import Postprocess, frame_seconds
-from aunet.predictions import grouped_predictions, tracks
+from aunet.predictions import grouped_predictions, places
 from aunet.results import more_than_chance, provenance
 from aunet.runs import RunError, read_metrics, replacing
 from aunet.statistics import Counts, Difference, compare, holm, video_counts
@@ -94,7 +94,7 @@ def counts_of_run(cell: Cell, fps: float, groups: list[str]) -> dict[str, Counts
     """Confusion counts of each video with each option."""
     metrics = cell.metrics or {}
     probs, labels, group, number = grouped_predictions(cell, metrics, groups)
-    video, frame = tracks(cell.folder)
+    video, frame = places(cell.folder)
     seconds = frame_seconds(frame, fps)
     counts = {PLAIN: video_counts(probs, labels, number)}
     for name, option in OPTIONS.items():

@@ -16,7 +16,7 @@ from aunet.data.testset import Expected
 from aunet.facs import AFFWILD2, au_column
 from aunet.module import ActionUnitModule
 from aunet.postprocess import Postprocess, frame_seconds
-from aunet.predictions import tracks, tune
+from aunet.predictions import places, tune
 from aunet.progress import progress
 from aunet.runs import RunError, read_metrics
 from aunet.submit.check import check
@@ -149,7 +149,7 @@ def _ready(
     """Post-processing with its thresholds tuned, on other videos than those of the submission."""
     if postprocess.threshold != "tuned":
         return postprocess
-    seen = {base_video(str(video)) for video in np.unique(tracks(folder)[0])}
+    seen = {base_video(str(video)) for video in np.unique(places(folder)[0])}
     if shared := sorted(seen & {base_video(video) for video in expected.frames}):
         raise RunError(
             f"thresholds would be tuned on the labels of {shared[0]} ({len(shared)} of the videos asked for "
