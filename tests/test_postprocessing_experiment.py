@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from run_folders import predictions, write_run
+from run_folders import AUS, predictions, write_run
 
+from aunet.cells import cells_at
+from aunet.data.frames import FrameTable
+from aunet.data.sources import CropFiles
 from aunet.metrics import confusion_counts, f1_per_au
 from aunet.postprocess import Postprocess
 from aunet.runs import RunError
-from aunet.thresholds import cross_fitted_thresholds
+from aunet.thresholds import best_threshold, rankings
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* videos. an interval may cover less")
 
@@ -21,11 +24,43 @@ _spec = importlib.util.spec_from_file_location(SCRIPT.stem, SCRIPT)
 script = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(script)
 
+MAJORITY = [1, 0, 0]
+"""Of the training rates 0.5, 0.25, 0.4."""
+
 
 @pytest.fixture
 def runs(tmp_path):
-    """Two seeds of a row."""
-    return [write_run(tmp_path / "sweep", "a", seed) for seed in (0, 1)]
+    """Two seeds of a row, as of runs on rendered faces."""
+    folders = [write_run(tmp_path / "sweep", "a", seed) for seed in (0, 1)]
+    for folder in folders:
+        (folder / "config.yaml").write_text("data: {prepare: {stride: 15, seed: 0}}\n")
+    return folders
+
+
+def faces(labels, frames=60):
+    """A table of two people in each of six videos, with gaps, and labels by ``labels(n, rng)``."""
+    rng = np.random.default_rng(0)
+    kept = [np.sort(rng.choice(np.arange(1, frames + 1), frames - 6, replace=False)) for _ in range(12)]
+    video = np.repeat(np.arange(12, dtype=np.int32), frames - 6)
+    frame = np.concatenate(kept).astype(np.int32)
+    return FrameTable(
+        aus=AUS,
+        videos=tuple(f"v{n // 2}_{('left', 'right')[n % 2]}" for n in range(12)),
+        groups=tuple(f"v{n // 2}" for n in range(12)),
+        video=video,
+        frame=frame,
+        labels=labels(len(frame), rng),
+        source=CropFiles([], video, frame),
+        pictures="",
+    )
+
+
+def noise(count, rng):
+    return rng.integers(-1, 2, (count, len(AUS))).astype(np.int8)
+
+
+def macro(said, labels):
+    return f1_per_au(confusion_counts(np.asarray(said, np.float32), labels)).mean()
 
 
 def command(monkeypatch, *arguments):
@@ -33,40 +68,45 @@ def command(monkeypatch, *arguments):
     script.main()
 
 
-def macro(detected, labels):
-    return f1_per_au(confusion_counts(detected.astype(np.float32), labels)).mean()
-
-
 def test_lines_are_those_of_direct_computation(runs):
-    lines, groups = script.measure([script.read_run(run) for run in runs], 2.0)
-    found = {line.option: line for line in lines}
-    assert groups == 8
-    expected = {name: [] for name in ("plain", "tuned", "causal", "majority", "last")}
-    for seed in (0, 1):
+    table = faces(noise)
+    probs = [np.random.default_rng(seed).random((len(table), 3)).astype(np.float32) for seed in (1, 2)]
+    cells = script.find_cells([runs[0].parent])
+    found = {line.option: line for line in script.measure(
+        [script.counts_of_run(cell, p, table) for cell, p in zip(cells, probs, strict=True)]
+    )}  # fmt: skip
+    hidden = script.hide(table)
+    expected = {name: [] for name in ("plain", "tuned", "causal", "nearest", "last", "majority", "seen")}
+    for seed, p in enumerate(probs):
         arrays = predictions("a", seed)
-        labels, track, seconds = arrays["labels"], arrays["video"], (arrays["frame"] - 1) / 2
-        probs = 1 / (1 + np.exp(-arrays["logits"].astype(np.float64)))
-        expected["plain"].append(macro(probs >= 0.5, labels))
-        thresholds = cross_fitted_thresholds(probs, labels, arrays["group"])
-        expected["tuned"].append(macro(probs >= thresholds, labels))
-        smoothed, last = np.empty_like(probs), probs.copy()
-        hidden = script.hide(track, seconds)
-        for i in range(len(probs)):
-            mine = np.flatnonzero(track == track[i])
-            window = mine[(seconds[mine] <= seconds[i]) & (seconds[mine] >= seconds[i] - 1)]
-            smoothed[i] = probs[window].mean(0)
-            before = mine[(seconds[mine] < seconds[i]) & ~hidden[mine]]
+        own = 1 / (1 + np.exp(-arrays["logits"].astype(np.float64)))
+        thresholds = [best_threshold(ranking) for ranking in rankings(own, arrays["labels"])]
+        smoothed, nearest, last = p.astype(np.float64), p >= 0.5, p.copy()
+        for i in range(len(p)):
+            mine = np.flatnonzero(table.video == table.video[i])
+            before = table.frame[i] - table.frame[mine]
+            smoothed[i] = p[mine[(before >= 0) & (before <= 30)]].astype(np.float64).mean(0)
             if hidden[i]:
-                last[i] = probs[before[-1]] if len(before) else [1, 0, 0]  # rates 0.5, 0.25, 0.4
-        expected["causal"].append(macro(smoothed >= 0.5, labels))
-        expected["last"].append(macro(last >= 0.5, labels))
-        expected["majority"].append(macro(np.where(hidden[:, None], [1, 0, 0], probs) >= 0.5, labels))
+                seen = mine[~hidden[mine]]
+                apart = np.abs(table.frame[i] - table.frame[seen])
+                nearest[i] = p[seen[apart.argmin()]] >= 0.5  # the earlier of two
+                passed = seen[table.frame[seen] < table.frame[i]]
+                last[i] = p[passed[-1]] if len(passed) else p[seen[0]]  # which is the nearest then
+        on_hidden = np.where(hidden[:, None], table.labels, -1).astype(np.int8)
+        expected["plain"].append(macro(p >= 0.5, table.labels))
+        expected["tuned"].append(macro(p >= np.array(thresholds), table.labels))
+        expected["causal"].append(macro(smoothed >= 0.5, table.labels))
+        expected["nearest"].append(macro(nearest, on_hidden))
+        expected["last"].append(macro(last >= 0.5, on_hidden))
+        expected["seen"].append(macro(p >= 0.5, on_hidden))
+        expected["majority"].append(macro(np.tile(MAJORITY, (len(p), 1)), on_hidden))
     means = {name: np.mean(values) for name, values in expected.items()}
     for option, name, without in (
         ("thresholds tuned", "tuned", "plain"),
         ("causal, 1 s", "causal", "plain"),
-        (script.GAPS, "majority", "plain"),
-        ("hidden frames: last value", "last", "majority"),
+        ("hidden: last value", "last", "nearest"),
+        (script.SEEN, "seen", "nearest"),
+        (script.MAJORITY, "majority", "nearest"),
     ):
         line = found[option]
         assert line.f1 == pytest.approx(means[name], abs=1e-6), option
@@ -77,65 +117,64 @@ def test_lines_are_those_of_direct_computation(runs):
 
 
 def test_each_face_loses_a_stretch_but_never_all_it_has():
-    rng = np.random.default_rng(3)
-    track = rng.permutation(np.repeat(["a", "b", "c", "d"], [1, 2, 5, 30]))
-    seconds = rng.random(len(track))
-    hidden = script.hide(track, seconds)
-    for name, count in {"a": 0, "b": 1, "c": 2, "d": 2}.items():
-        rows = np.flatnonzero(track == name)
-        rows = rows[np.argsort(seconds[rows])]
-        places = np.flatnonzero(hidden[rows])
-        assert len(places) == count
+    table = faces(noise)
+    hidden = script.hide(table)
+    for video in range(len(table.videos)):
+        places = np.flatnonzero(hidden[table.video == video])
+        assert len(places) == script.HIDDEN
         assert (np.diff(places) == 1).all()
-    np.testing.assert_array_equal(script.hide(track, seconds), hidden)
+    np.testing.assert_array_equal(script.hide(table), hidden)
+    short = script.hide(faces(noise, frames=9))
+    assert short.reshape(12, 3).sum(1).tolist() == [2] * 12
 
 
-def test_smoothing_helps_where_noise_is_all_there_is_to_remove(tmp_path):
-    """Labels that stay as they are within a video, and logits of much noise."""
-    arrays = predictions("a")
-    labels = np.repeat(np.random.default_rng(0).integers(0, 2, (16, 3)), 12, axis=0).astype(np.int8)
-    logits = (2.0 * labels - 1 + np.random.default_rng(1).normal(0, 2, labels.shape)).astype(np.float32)
-    run = write_run(tmp_path, "a", arrays={**arrays, "labels": labels, "logits": logits})
-    lines, _ = script.measure([script.read_run(run)], 2.0)
-    found = {line.option: line.difference for line in lines}
-    assert 0 < found["centred, 1 s"].value < found["centred, 2 s"].value
-    assert found["centred, 2 s"].low > 0
-    assert found[script.GAPS].value < 0 < found["hidden frames: interpolated"].value
+def test_smoothing_and_filling_help_where_noise_is_all_there_is_to_remove(runs):
+    """Labels that stay as they are within a video, and probabilities of much noise."""
+    table = faces(lambda n, rng: np.repeat(rng.integers(0, 2, (12, 3)), n // 12, axis=0).astype(np.int8))
+    probs = 1 / (1 + np.exp(1 - 2.0 * table.labels - np.random.default_rng(1).normal(0, 2, (len(table), 3))))
+    counts = script.counts_of_run(cells_at(runs[0])[0], probs, table)
+    found = {line.option: line.difference for line in script.measure([counts])}
+    assert 0 < found["centred, 0.3 s"].value < found["centred, 1 s"].value
+    assert found["centred, 1 s"].low > 0
+    assert found["hidden: interpolated"].value > 0
+    assert found[script.MAJORITY].high < 0
 
 
 def test_table_is_printed_and_written_and_runs_stay_as_they_are(runs, tmp_path, monkeypatch, capsys):
+    table, asked = faces(noise), []
+    monkeypatch.setattr(script, "render", lambda root, **arguments: asked.append((root, arguments["seed"])))
+    monkeypatch.setattr(script, "predict", lambda cell, root: (np.full((len(table), 3), 0.7), table))
     before = {file: file.stat().st_mtime_ns for run in runs for file in run.iterdir()}
-    command(monkeypatch, *runs, "--fps", 2, "--out", tmp_path / "out")
-    table = json.loads((tmp_path / "out" / "table.json").read_text())
+    command(monkeypatch, runs[0].parent, "--data", tmp_path / "faces", "--out", tmp_path / "out")
+    assert asked == [(tmp_path / "faces", 1)]
     text = (tmp_path / "out" / "table.md").read_text()
+    written = json.loads((tmp_path / "out" / "table.json").read_text())
     assert capsys.readouterr().out.startswith(text)
-    options = [*script.OPTIONS, script.GAPS, *script.FILLS]
-    assert [row["option"] for row in table["rows"]] == options
+    options = [*script.OPTIONS, *script.FILLS, script.SEEN, script.MAJORITY]
+    assert [line["option"] for line in written["lines"]] == options
     assert all(f"| {option} | " in text for option in options)
-    assert (table["row"], table["seeds"], table["groups"], table["frames_per_second"]) == (
-        "a",
-        [0, 1],
-        8,
-        2.0,
-    )
-    assert table["provenance"]["commits"] == ["abc1234"]
-    assert table["provenance"]["data_fingerprint"] == "train:0-val:1"
+    assert (written["row"], written["seeds"]) == ("a", [0, 1])
+    assert written["videos"]["groups"] == 6
+    assert written["provenance"]["data_fingerprint"] == "train:0-val:1"
     assert {file: file.stat().st_mtime_ns for run in runs for file in run.iterdir()} == before
 
 
-def test_what_cannot_be_compared_is_refused(runs, tmp_path, monkeypatch):
+def test_what_cannot_be_measured_is_refused(runs, tmp_path, monkeypatch):
     other = write_run(tmp_path / "sweep", "b")
-    cells = [script.read_run(run) for run in (runs[0], other)]
-    with pytest.raises(RunError, match="are not different seeds of one row"):
-        script.measure(cells, 2.0)
-    with pytest.raises(RunError, match="are not different seeds"):
-        script.measure([cells[0], cells[0]], 2.0)
-    with pytest.raises(SystemExit, match=r"aunet: .*nowhere is no finished run"):
+    with pytest.raises(RunError, match="are not seeds of one row"):
+        script.find_cells([runs[0], other])
+    assert script.find_cells([runs[0], runs[0]]) == script.find_cells([runs[0]])
+    with pytest.raises(SystemExit, match=r"aunet: .*nowhere holds no runs"):
         command(monkeypatch, tmp_path / "nowhere")
-    (runs[0] / "config.yaml").write_text("data: {prepare: {stride: 15}}\n")
-    assert script.frame_rate(cells[0]) == 2
-    (runs[0] / "config.yaml").write_text("data: {}\n")
-    with pytest.raises(SystemExit, match="give the frame rate of its videos by --fps"):
+    for content, said in (
+        ("data: {}", "has seen no rendered faces"),
+        ("data: {prepare: {stride: 15, seed: 1}}", r"trained on the people of data\.prepare\.seed=1"),
+    ):
+        (runs[0] / "config.yaml").write_text(content)
+        with pytest.raises(SystemExit, match=said):
+            command(monkeypatch, runs[0])
+    (runs[0] / "metrics.json").unlink()
+    with pytest.raises(SystemExit, match="has not finished: leave it out"):
         command(monkeypatch, runs[0])
 
 

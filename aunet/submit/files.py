@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,6 @@ from aunet.facs import AFFWILD2, au_column
 from aunet.runs import replacing
 
 Format = Literal["abaw3", "abaw5"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 _AUS = ",".join(map(au_column, AFFWILD2))
 HEADERS: Mapping[Format, str] = {"abaw3": _AUS, "abaw5": f"image_location,{_AUS}"}
 """First line of the files of each format."""

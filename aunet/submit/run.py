@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from aunet.progress import progress
 from aunet.runs import RunError, read_metrics
 from aunet.submit.check import check
 from aunet.submit.files import Format, built, write_pictures, write_videos
-from aunet.thresholds import Labels
+from aunet.thresholds import Labels, Probs
 from aunet.train import data_module, load
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,8 @@ def submit(
         form: Of the submission.
         postprocess: None: threshold 0.5, nothing else. Thresholds "tuned" are tuned on the run's validation
             predictions.
-        frames_per_second: Of the videos, which seconds of post-processing refer to.
+        frames_per_second: Of the videos, which seconds of post-processing refer to; also of the run's
+            validation videos, if thresholds are tuned.
         crops: The folder of crops; None: found by its name, see ``read_affwild2``.
         on_bad: "skip" takes frames whose crop cannot be used for frames without one, and names them.
 
@@ -89,15 +91,13 @@ def submit(
         chosen = _ready(postprocess or Postprocess(), folder, expected, frames_per_second)
         majority = _majority(folder)
         table = _due_crops(Path(data), expected, module.aus, crops)
-        probs = _predict(module, datamodule, table)
+        probs = crop_probs(module, datamodule, table)
+        number = {video: i for i, video in enumerate(table.videos)}
         answers = {}
         for video, count in expected.frames.items():
-            track = np.full((count, len(module.aus)), np.nan)
-            if video in table.videos:
-                rows = np.flatnonzero(table.video == table.videos.index(video))
-                track[table.frame[rows] - 1] = probs[rows]
-            _, occurrence = chosen(track, frame_seconds(np.arange(1, count + 1), frames_per_second))
-            answers[video] = completed(occurrence, majority)[:, columns]
+            rows = table.video == number.get(video, -1)
+            found = answer(probs[rows], table.frame[rows], count, chosen, frames_per_second, majority)
+            answers[video] = found[:, columns]
         if form == "abaw3":
             write_videos(temporary, answers)
         else:
@@ -106,6 +106,59 @@ def submit(
             raise RuntimeError(f"what was written does not pass the check: {wrong[0]}; please report this")
     known = int((~np.isnan(probs)).all(1).sum())
     return Submission(Path(out), len(answers), sum(map(len, answers.values())), known, chosen)
+
+
+def crop_probs(
+    module: ActionUnitModule, datamodule: FrameDataModule, table: FrameTable
+) -> npt.NDArray[np.float32]:
+    """Probabilities of a table's frames, on CUDA where there is one.
+
+    Args:
+        module: With its weights, in evaluation mode.
+        datamodule: Of its run, which treats pictures as the run did.
+        table: N frames.
+
+    Returns:
+        (N, num_aus) in [0, 1]; rows of NaN where a crop was skipped.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    datamodule.tables = {"test": table}
+    module.to(device, memory_format=torch.channels_last)
+    probs = np.empty((len(table), len(module.aus)), np.float32)
+    with torch.inference_mode(), progress("predicting", len(table), "frames") as advance:
+        for batch in datamodule.batches("test", device):
+            rows = batch["index"].cpu().numpy()
+            probs[rows] = module.batch_logits(batch).float().sigmoid().cpu().numpy()
+            advance(len(rows))
+    probs[sorted(datamodule.skipped.get("test", ()))] = np.nan
+    return probs
+
+
+def answer(
+    probs: Probs,
+    frame: npt.NDArray[np.integer[Any]],
+    count: int,
+    postprocess: Postprocess,
+    frames_per_second: float,
+    majority: npt.NDArray[np.int8],
+) -> Labels:
+    """Answers for all frames of a video, or of one person in it.
+
+    Args:
+        probs: (n, num_aus) of the frames with a crop; a row of NaN is a crop that could not be used.
+        frame: (n,) numbers of these frames, from 1 to ``count``.
+        count: Frames that are due.
+        postprocess: With thresholds that need no tuning any more.
+        frames_per_second: Of the video.
+        majority: (num_aus,) in {0, 1}; the answer where there is no crop at all.
+
+    Returns:
+        (count, num_aus) in {0, 1}.
+    """
+    track = np.full((count, probs.shape[1]), np.nan)
+    track[frame - 1] = probs
+    _, occurrence = postprocess(track, frame_seconds(np.arange(1, count + 1), frames_per_second))
+    return completed(occurrence, majority)
 
 
 def completed(occurrence: Labels, majority: npt.NDArray[np.int8]) -> Labels:
@@ -178,20 +231,3 @@ def _due_crops(data: Path, expected: Expected, aus: tuple[int, ...], crops: str 
             f"organisers expect, the first is {extra[0]:05d}; left out"
         )
     return table.take(np.flatnonzero(due))
-
-
-def _predict(
-    module: ActionUnitModule, datamodule: FrameDataModule, table: FrameTable
-) -> npt.NDArray[np.float32]:
-    """(N, num_aus) probabilities of a table's frames; NaN for frames that were skipped."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    datamodule.tables = {"test": table}
-    module.to(device, memory_format=torch.channels_last)
-    probs = np.empty((len(table), len(module.aus)), np.float32)
-    with torch.inference_mode(), progress("predicting", len(table), "frames") as advance:
-        for batch in datamodule.batches("test", device):
-            rows = batch["index"].cpu().numpy()
-            probs[rows] = module.batch_logits(batch).float().sigmoid().cpu().numpy()
-            advance(len(rows))
-    probs[sorted(datamodule.skipped.get("test", ()))] = np.nan
-    return probs
