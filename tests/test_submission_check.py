@@ -235,7 +235,7 @@ def test_fault_of_the_one_file(pictures, kind):
 def test_every_kind_is_planted_by_some_test():
     planted = {*IN_A_LINE, *IN_FILES, *IN_ONE_FILE, "unreadable", "wrong-type"}
     assert planted == KINDS.keys()
-    assert len(planted) >= 15
+    assert len(planted) >= 30
 
 
 def test_details_help(videos, pictures):
@@ -356,6 +356,14 @@ def test_command(videos, pictures, tmp_path, capsys):
     assert f"error: 1 values of -1 [unknown-value]; {KINDS['unknown-value'].advice}" in text
     assert f"    {videos.file()}, line 3\n" in text
     assert re.search(rf"missing-file\].*\n    {re.escape(str(videos.file(LAST)))}\n", text)
+    many = {f"video{n}": 1 for n in range(60)}
+    listed.write_text("".join(f"{video}\n" for video in many))
+    frames.write_text("".join(f"{video},1\n" for video in many))
+    _, text = command(capsys, videos.path, *lists)
+    assert "and 9 more places (--all names them)" in text
+    _, text = command(capsys, videos.path, *lists, "--all")
+    assert "more places" not in text
+    assert len(re.findall(r"video\d+\.txt", text)) == 59
     sample = tmp_path / "sample.txt"
     sample.write_text(HEADERS["abaw5"] + "\n" + "".join(f"{p},\n" for p in EXPECTED.pictures()))
     assert command(capsys, pictures.path, "--sample", sample)[0] == 0

@@ -200,6 +200,8 @@ def test_what_is_left_out_or_missing_is_said(run, written, tmp_path, caplog):
         "video72: 2 crops are not among the 4 frames that the organisers expect, the first is 00005" in said
     )
     assert re.search(r"1 listed videos have no crop, .* training majority: 73-15-x", said)
+    with pytest.raises(DataError, match="none of the 4 crops is of a frame that the organisers expect"):
+        submit(run, Expected({"70-30-1280x720": 1}), written, tmp_path / "none")
 
 
 def test_post_processing_is_that_of_its_module(run, written, tmp_path):

@@ -9,7 +9,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     submit = commands.add_parser("submit", help="write a submission to the ABAW competitions, or check one")
     submit.add_argument("path", metavar="RUN", help="the run's folder; with --check a submission")
     submit.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="postprocess.smoothing_seconds=0.5")
-    submit.add_argument("--check", action="store_true", help="look for faults in any submission, write none")
+    submit.add_argument(
+        "--check", action="store_true", help="look for faults in any submission; exit code 2 if there are any"
+    )
+    submit.add_argument("--all", action="store_true", help="with --check: not the first 50 places of a fault")
     submit.add_argument("--data", metavar="DIR", help="folder of the crops; lists are looked for there, too")
     submit.add_argument("--list", metavar="FILE", help="the organisers' list of test videos")
     submit.add_argument("--frames", metavar="FILE", help="the organisers' list of expected frames")
@@ -33,7 +36,8 @@ def _submit(options: argparse.Namespace) -> None:
         from aunet.submit.check import check
 
         faults = check(options.path, expected, options.format)
-        print("\n".join([options.path, *(f"  {line}" for line in faults.lines(50) or ["clean"])]))
+        lines = faults.lines(sys.maxsize if options.all else 50, " (--all names them)")
+        print("\n".join([options.path, *(f"  {line}" for line in lines or ["clean"])]))
         sys.exit(2 if faults.places else 0)
     from aunet.config import postprocess
     from aunet.data.rendered.dataset import frame_rate

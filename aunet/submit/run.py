@@ -11,7 +11,7 @@ import torch
 
 from aunet.data.affwild2 import base_video, read_crops
 from aunet.data.datamodule import FrameDataModule
-from aunet.data.faults import Faults, OnBad
+from aunet.data.faults import DataError, Faults, OnBad
 from aunet.data.frames import FrameTable
 from aunet.data.testset import Expected
 from aunet.facs import AFFWILD2, au_column
@@ -224,6 +224,8 @@ def _due_crops(data: Path, expected: Expected, aus: tuple[int, ...], crops: str 
         )
     last = np.array([expected.frames[video] for video in table.videos])
     due = (table.frame >= 1) & (table.frame <= last[table.video])
+    if not due.any():
+        raise DataError(f"{data}: none of the {len(due)} crops is of a frame that the organisers expect")
     for number in np.unique(table.video[~due]):
         extra = table.frame[(table.video == number) & ~due]
         log.warning(
