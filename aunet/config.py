@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from aunet.data.datamodule import FrameDataModule
 from aunet.data.detect import detect
 from aunet.data.faults import DataError
+from aunet.postprocess import Postprocess
 
 _PACKAGED = Path(__file__).parent / "conf"
 CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
@@ -40,9 +41,30 @@ def data_module(path: str | Path, name: str | None = None, overrides: Sequence[s
     try:
         module: FrameDataModule = instantiate(compose([*place, *overrides]).data, _convert_="all")
     except (CompactHydraException, OmegaConfBaseException) as error:
-        cause = error.__cause__ if isinstance(error, InstantiationException) else None
-        raise DataError(str(cause or error)) from None
+        raise DataError(str(_cause(error))) from None
     return module
+
+
+def postprocess(name: str = "none", overrides: Sequence[str] = ()) -> Postprocess:
+    """A file of ``conf/postprocess``, built.
+
+    Args:
+        name: Of the file.
+        overrides: As on the command line, for instance ``["postprocess.smoothing_seconds=0.5"]``.
+
+    Raises:
+        ValueError: There is no such file, or a value is out of range; names it.
+    """
+    known = sorted(file.stem for file in (CONF / "postprocess").glob("*.yaml"))
+    if name not in known:
+        raise ValueError(f"there is no postprocess={name}; there are {', '.join(known)}")
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = hydra.compose(f"postprocess/{name}", list(overrides))
+        built: Postprocess = instantiate(cfg.postprocess, _convert_="all")
+    except (CompactHydraException, OmegaConfBaseException) as error:
+        raise ValueError(str(_cause(error))) from None
+    return built
 
 
 def prepare_data(overrides: Sequence[str], **changes: Any) -> Path:
@@ -66,3 +88,8 @@ def prepare_data(overrides: Sequence[str], **changes: Any) -> Path:
 def quoted(text: str) -> str:
     """A value in Hydra's grammar, for any name of a folder."""
     return "'" + text.replace("'", "\\'") + "'"
+
+
+def _cause(error: Exception) -> BaseException:
+    """What a constructor had to say, which Hydra wraps, or the error itself."""
+    return error.__cause__ or error if isinstance(error, InstantiationException) else error

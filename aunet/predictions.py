@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 
 from aunet.cells import Cell
-from aunet.runs import RunError
+from aunet.postprocess import Postprocess, frame_seconds
+from aunet.runs import RunError, read_metrics
 
 
 def grouped_predictions(
@@ -36,8 +37,7 @@ def grouped_predictions(
         raise RunError(
             f"{cell.folder}: its validation videos are not those of the other runs; move it to another sweep"
         )
-    # As when the run was evaluated, so that a logit next to 0 counts alike.
-    return torch.from_numpy(logits).float().sigmoid().numpy(), labels, group, number
+    return _probs(logits), labels, group, number
 
 
 def predictions(folder: Path, num_aus: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
@@ -74,6 +74,31 @@ def places(folder: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
             f"{file}: {len(video)} videos and {len(frame)} numbers of frames; remove the run's folder"
         )
     return video, frame
+
+
+def tune(postprocess: Postprocess, folder: Path, frames_per_second: float) -> Postprocess:
+    """Thresholds tuned on a run's validation predictions, where they are to be tuned; for other videos.
+
+    Args:
+        postprocess: Whose thresholds are tuned, after its smoothing.
+        folder: A finished run's.
+        frames_per_second: Of the validation videos.
+
+    Raises:
+        RunError: The run has not finished, or its predictions are damaged.
+    """
+    metrics = read_metrics(folder)
+    if metrics is None:
+        raise RunError(f"{folder} is no finished run: metrics.json is missing")
+    logits, labels, _ = predictions(folder, len(metrics["aus"]))
+    video, frame = places(folder)
+    return postprocess.tuned(_probs(logits), labels, frame_seconds(frame, frames_per_second), video)
+
+
+def _probs(logits: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """As when the run was evaluated, so that a logit next to 0 counts alike."""
+    probs: npt.NDArray[np.float32] = torch.from_numpy(logits).float().sigmoid().numpy()
+    return probs
 
 
 @contextmanager

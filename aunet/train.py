@@ -130,9 +130,31 @@ def load_data(run_dir: str | Path, root: str | Path | None = None) -> FrameDataM
         DataError: The data are not there, or something is wrong with them.
     """
     folder = Path(run_dir)
-    finished = runs.read_metrics(folder)
-    if finished is None or not (folder / "config.yaml").exists():
-        raise runs.RunError(f"{folder} is no finished run: config.yaml or metrics.json is missing")
+    seen = _finished(folder)["data_fingerprint"]
+    datamodule = data_module(folder, root)
+    with _quiet(logging.getLogger("aunet.data")):
+        datamodule.setup("fit")
+    if datamodule.fingerprint() != seen:
+        raise runs.RunError(
+            f"{datamodule.root} holds other data than those of {folder}: fingerprint "
+            f"{datamodule.fingerprint()}, the run has seen {seen}"
+        )
+    return datamodule
+
+
+def data_module(run_dir: str | Path, root: str | Path | None = None) -> FrameDataModule:
+    """The data module of a finished run, which treats pictures as the run did; nothing is read yet.
+
+    Args:
+        run_dir: A finished run's folder.
+        root: Where data lie, the run's or others; None: where the run has found them.
+
+    Raises:
+        RunError: The folder is no finished run.
+        DataError: The data are not there.
+    """
+    folder = Path(run_dir)
+    _finished(folder)
     cfg = OmegaConf.load(folder / "config.yaml").data
     cfg.prepare = None
     cfg.decode = "cpu"
@@ -141,14 +163,15 @@ def load_data(run_dir: str | Path, root: str | Path | None = None) -> FrameDataM
     if not Path(cfg.root).exists():
         raise DataError(f"{cfg.root}, the data of {folder}, is not there: say where the data lie now")
     datamodule: FrameDataModule = instantiate(cfg, _convert_="all")
-    with _quiet(logging.getLogger("aunet.data")):
-        datamodule.setup("fit")
-    if datamodule.fingerprint() != finished["data_fingerprint"]:
-        raise runs.RunError(
-            f"{cfg.root} holds other data than those of {folder}: fingerprint {datamodule.fingerprint()}, "
-            f"the run has seen {finished['data_fingerprint']}"
-        )
     return datamodule
+
+
+def _finished(folder: Path) -> dict[str, Any]:
+    """Metrics of a finished run; RunError if it is none."""
+    metrics = runs.read_metrics(folder)
+    if metrics is None or not (folder / "config.yaml").exists():
+        raise runs.RunError(f"{folder} is no finished run: config.yaml or metrics.json is missing")
+    return metrics
 
 
 def _prepared(cfg: DictConfig) -> tuple[dict[str, Any], FrameDataModule, Place]:

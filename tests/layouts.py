@@ -158,6 +158,33 @@ def write_affwild2(
     return root
 
 
+def write_test_split(
+    root: Path,
+    frames: Mapping[str, int],
+    crops: Mapping[str, Collection[int]],
+    folder: str = "cropped_aligned",
+    seed: int = 0,
+) -> Path:
+    """Adds what is handed out of a test split: crops without annotations, and the lists; returns the root.
+
+    Args:
+        root: Of the data set.
+        frames: Expected frames of each listed video.
+        crops: Numbers of the crops of each video; no folder where there are none.
+        folder: Of the crops, within the root.
+        seed: Of the pictures.
+    """
+    rng = np.random.default_rng(seed)
+    for video, numbers in crops.items():
+        shown = rng.integers(0, 2, (max(numbers), len(AFFWILD2)))
+        _write_crops(root / folder / video, shown, sorted(numbers), 112, rng)
+    lines = "".join(f"{video}\n" for video in frames)
+    (root / "Action_Unit_Detection_Challenge_test_set_release.txt").write_text(lines)
+    lines = "".join(f"{video},{count}\n" for video, count in frames.items())
+    (root / "AU_ABAW_Challenge_test_files_expected_frames.txt").write_text(lines)
+    return root
+
+
 def as_lists(root: Path, annotations: str, folder: str = "lists") -> Path:
     """Puts a data set's annotations into one file for each split, as later editions do; returns the root."""
     (root / folder).mkdir()

@@ -4,6 +4,7 @@ import itertools
 import re
 import shlex
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import hydra
@@ -15,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers import Logger
 
-from aunet.config import CONF
+from aunet.config import CONF, postprocess
 from aunet.module import ActionUnitModule
 from aunet.results import TABLE1
 from aunet.tracking.loggers import close_loggers
@@ -33,6 +34,7 @@ GROUPS = (
     "sampling",
     "augmentation",
     "data",
+    "postprocess",
 )
 EXPERIMENTS = sorted(
     str(p.relative_to(CONF / "experiment").with_suffix("")) for p in CONF.glob("experiment/*/*.yaml")
@@ -97,6 +99,14 @@ def test_data_builds_with_as_many_aus_as_logits(compose, data, tmp_path):
     datamodule = instantiate(cfg.data, _convert_="all")
     assert datamodule.name == data
     assert len(datamodule.aus) == cfg.num_aus
+
+
+@pytest.mark.parametrize("name", options("postprocess"))
+def test_postprocess_takes_probabilities(name):
+    asked = postprocess(name)
+    probs, occurrence = replace(asked, threshold=0.5)([[0.25], [float("nan")], [0.75]], [0, 1 / 30, 2 / 30])
+    assert probs.shape == occurrence.shape == (3, 1)
+    assert occurrence[1, 0] == -1 if asked.fill == "none" else 0 <= probs[1, 0] <= 1
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -9,13 +9,14 @@ aunet report RUNS ... -o FILE         one page about them: tables, figures, fram
 aunet status RUNS ...                 how far each run of a sweep is, live
 aunet attention RUNS ...              where networks look, scored where the truth is known
 aunet sync RUNS ...                   upload runs that were logged offline
+aunet submit RUN --data DIR -o OUT    a submission to the ABAW competitions; --check looks for faults in one
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from aunet.cli import data, networks, sweeps
+from aunet.cli import data, networks, submit, sweeps
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="aunet", description="Facial Action Unit detection.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("train", help="train one row, or a sweep: aunet train experiment=table1/ours")
-    for family in (data, sweeps, networks):
+    for family in (data, sweeps, networks, submit):
         family.add(commands)
     options, rest = parser.parse_known_args(given)
     # argparse takes positional arguments in one piece only; overrides may stand between options.

@@ -10,15 +10,18 @@ levels deep, since they are recognised by their contents.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from aunet.data.annotations import read_image_list, read_video_labels
 from aunet.data.faults import DataError, Faults
 from aunet.data.frames import FrameTable, without_shared_groups
 from aunet.data.join import join_crops
 from aunet.data.layout import annotation_files, find_annotations, find_crops
+from aunet.data.sources import CropFiles, list_crops
 from aunet.facs import AFFWILD2
 
 SUFFIX = re.compile(r"_(left|right|main)$")
@@ -101,6 +104,48 @@ def read_affwild2(
     if faults is None:
         found.refuse()
     return tables
+
+
+def read_crops(
+    root: str | Path,
+    videos: Collection[str],
+    aus: Sequence[int] = AFFWILD2,
+    crops: str | Path | None = None,
+    faults: Faults | None = None,
+) -> FrameTable:
+    """All crops of some videos, annotated or not, such as those of the test split.
+
+    Args:
+        root: Folder that holds the crops.
+        videos: Names of crop folders; those without a crop are not in the table.
+        aus: AUs of the label columns, which say -1 throughout.
+        crops: See ``read_affwild2``.
+        faults: Receives what is wrong with names of crops, which are then left out.
+
+    Returns:
+        FrameTable, by video, then by frame.
+
+    Raises:
+        DataError: None of the videos has a crop.
+    """
+    found = Faults() if faults is None else faults
+    folders = find_crops(Path(root), crops, videos)
+    listed = {video: list_crops(folders[video], found) for video in sorted(folders)}
+    listed = {video: (named, numbers) for video, (named, numbers) in listed.items() if len(numbers)}
+    if not listed:
+        raise DataError(f"{root}: the crop folders of the videos are empty, {min(folders.values())} for one")
+    counts = [len(numbers) for _, numbers in listed.values()]
+    video = np.repeat(np.arange(len(listed), dtype=np.int32), counts)
+    frame = np.concatenate([numbers for _, numbers in listed.values()]).astype(np.int32)
+    return FrameTable(
+        aus=tuple(aus),
+        videos=tuple(listed),
+        groups=tuple(map(base_video, listed)),
+        video=video,
+        frame=frame,
+        labels=np.full((len(frame), len(aus)), -1, np.int8),
+        source=CropFiles([named for named, _ in listed.values()], video, frame),
+    )
 
 
 def base_video(name: str) -> str:

@@ -84,16 +84,7 @@ class Report:
                 f"{_number(row['rate'])}{_number(row['weight'])}"
                 for au, row in entry["aus"].items()
             ]
-        for severity in ("error", "warning"):
-            for kind in self.faults.of(severity):
-                places = self.faults.places[kind]
-                lines.append(
-                    f"  {severity}: {self.faults.count(kind)} {KINDS[kind].what} [{kind}]; "
-                    f"{KINDS[kind].advice}"
-                )
-                lines += [f"    {place}" for place in places[:_SHOWN]]
-                if len(places) > _SHOWN:
-                    lines.append(f"    ... and {len(places) - _SHOWN} more places (--json FILE names all)")
+        lines += [f"  {line}" for line in self.faults.lines(_SHOWN, " (--json FILE names all)")]
         counts = {s: sum(map(self.faults.count, self.faults.of(s))) for s in ("error", "warning")}
         lines.append(
             f"  {counts['error']} errors, {counts['warning']} warnings" if any(counts.values()) else "  clean"

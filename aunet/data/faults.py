@@ -134,16 +134,21 @@ class Place:
 
 
 class Faults:
-    """What is wrong with a data set, by kind, in the order in which it was found."""
+    """What is wrong with a data set, by kind, in the order in which it was found.
 
-    def __init__(self) -> None:
+    Args:
+        kinds: The kinds there are, by name.
+    """
+
+    def __init__(self, kinds: Mapping[str, Kind] = KINDS) -> None:
+        self.kinds = kinds
         self.places: dict[str, list[Place]] = {}
 
     def add(
         self, kind: str, file: str | Path, detail: str = "", line: int | None = None, count: int = 1
     ) -> None:
         """Records a fault of a file or of one of its lines; ``count`` where it stands for many."""
-        if kind not in KINDS:
+        if kind not in self.kinds:
             raise KeyError(kind)
         self.places.setdefault(kind, []).append(Place(str(file), detail, line, line, count))
 
@@ -166,7 +171,23 @@ class Faults:
 
     def of(self, severity: Severity) -> list[str]:
         """The kinds of that severity that were found."""
-        return [kind for kind in self.places if KINDS[kind].severity == severity]
+        return [kind for kind in self.places if self.kinds[kind].severity == severity]
+
+    def lines(self, shown: int, rest: str = "") -> list[str]:
+        """For people: of each kind, errors first, what it is, what to do, and its places.
+
+        Args:
+            shown: Places of a kind that are named.
+            rest: Where the others are named.
+        """
+        lines = []
+        for kind in (*self.of("error"), *self.of("warning")):
+            known, places = self.kinds[kind], self.places[kind]
+            lines.append(f"{known.severity}: {self.count(kind)} {known.what} [{kind}]; {known.advice}")
+            lines += [f"  {place}" for place in places[:shown]]
+            if len(places) > shown:
+                lines.append(f"  ... and {len(places) - shown} more places{rest}")
+        return lines
 
     def refuse(self, on_bad: OnBad = "error") -> None:
         """Raises the first error, with the number of the others, unless they are to be skipped.
@@ -180,8 +201,8 @@ class Faults:
         first = self.places[errors[0]][0]
         others = sum(self.count(kind) for kind in errors) - 1
         more = f" ({others} more errors: `aunet data check` lists them; data.on_bad=skip leaves them out)"
-        raise DataError(f"{first}; {KINDS[errors[0]].advice}" + (more if others else ""))
+        raise DataError(f"{first}; {self.kinds[errors[0]].advice}" + (more if others else ""))
 
     def skipped(self) -> dict[str, int]:
         """Errors by kind in words, with their number: what ``on_bad=skip`` left out."""
-        return {KINDS[kind].what: self.count(kind) for kind in self.of("error")}
+        return {self.kinds[kind].what: self.count(kind) for kind in self.of("error")}

@@ -121,6 +121,33 @@ def _split_lists(folder: Path) -> dict[str, Path]:
     return found if len(found) == len(LIST_NAMES) else {}
 
 
+def find_list(root: Path, name: re.Pattern[str], option: str) -> Path:
+    """A text file that lies anywhere in the folders of a data set, found by its name.
+
+    Args:
+        root: Folder of the data set.
+        name: Matches the file's name without its suffix, in lower case, blanks and hyphens as underscores.
+        option: Of the command line, that names the file; for messages.
+
+    Raises:
+        DataError: There is none, or several to choose from.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder")
+    found = [
+        file
+        for folder in _folders(root, _DEPTH)
+        for file in annotation_files(folder)
+        if name.search(_normal(file.stem))
+    ]
+    if len(found) != 1:
+        has = ", ".join(map(str, found)) or "none"
+        raise DataError(
+            f"{root}: expected one list *{name.pattern}*.txt, there is {has}: give it by {option} FILE"
+        )
+    return found[0]
+
+
 def _first_line(file: Path) -> str:
     """Header of a text file; "" if it cannot be read."""
     with contextlib.suppress(OSError), file.open(encoding="utf-8-sig", errors="replace") as lines:

@@ -88,6 +88,16 @@ def render(
     return root
 
 
+def frame_rate(root: str | Path) -> float | None:
+    """Kept frames per second of a rendered set; None where ``root`` is no such set."""
+    manifest = Path(root) / MANIFEST
+    if not manifest.exists():
+        return None
+    from aunet.data.rendered.behaviour import FRAMES_PER_SECOND
+
+    return FRAMES_PER_SECOND / int(json.loads(manifest.read_text())["arguments"]["stride"])
+
+
 def _holds(manifest: Path, arguments: Mapping[str, Any], root: Path) -> bool:
     """Whether a manifest is there and of these arguments; ValueError if of others."""
     if not manifest.exists():
