@@ -2,21 +2,23 @@
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: two test processes share two cores
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hydra
 import pytest
+import torch
 from layouts import write_affwild2
 from omegaconf import DictConfig
 
 from aunet.config import CONF
 
+# Test processes share the cores, and so do those that they start.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 MINUTES = ("sweeps", "train", "reproduce", "wandb", "ddp", "store", "tracking", "backbones", "rendered")
-"""Files of tests that take long: first, so that no process is left with one of them when the other has ended."""
+"""Files of tests that take long: first, so that the processes end at about the same time."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
