@@ -1,7 +1,6 @@
 """Fixtures shared by the tests: a tiny Aff-Wild2 folder, runs on it, and a user without any key."""
 
 import os
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
