@@ -6,6 +6,7 @@ aunet data check DATA [OVERRIDE ...]  everything that is wrong with a data set o
 aunet data pack DATA [OVERRIDE ...]   a packed store of a data set
 aunet table RUNS ...                  the table of one sweep or several
 aunet status RUNS ...                 how far each run of a sweep is, live
+aunet predict RUN INPUT ... -o OUT    the AUs of faces in pictures, videos, or a data set
 """
 
 import argparse
@@ -63,12 +64,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     status = commands.add_parser("status", help="how far each run of a sweep is: rows x seeds, live")
     status.add_argument("runs", nargs="+", help="folder of a sweep, or of several")
     status.set_defaults(call=_status)
+    predict = commands.add_parser("predict", help="tell the AUs of faces in pictures and videos")
+    _add_predict_arguments(predict)
+    predict.set_defaults(call=_predict)
     options, rest = parser.parse_known_args(given)
-    # argparse takes positional arguments in one piece only; overrides may stand between options.
-    if any(word.startswith("-") or "=" not in word for word in rest) or (rest and "overrides" not in options):
+    # argparse takes positional arguments in one piece only; overrides and inputs may stand between options.
+    name = next((name for name in ("overrides", "inputs") if name in options), None)
+    strange = [word for word in rest if word.startswith("-") or (name != "inputs" and "=" not in word)]
+    if strange or (rest and name is None):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:
-        options.overrides += rest
+    if name is not None:
+        getattr(options, name).extend(rest)
     try:
         options.call(options)
     except (ValueError, OSError, RuntimeError) as error:
@@ -85,6 +91,31 @@ def _add_data_arguments(command: argparse.ArgumentParser) -> None:
         "--data", metavar="NAME", help="file in conf/data that reads it; default: recognised"
     )
     command.add_argument("--threads", type=int, help="that read and decode; default: one for each core")
+
+
+def _add_predict_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", metavar="RUN", help="folder of a finished run")
+    command.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="pictures, videos, folders of them, or a data set, such as data=affwild2 data.root=DIR",
+    )
+    command.add_argument(
+        "-o", "--out", required=True, help="table to write: .csv, .parquet, .json (an array) or .jsonl"
+    )
+    command.add_argument(
+        "--crops", action="store_true", help="inputs are aligned crops: look for no faces in them"
+    )
+    command.add_argument("--split", default="val", help="of a data set: train, val (the default) or test")
+    command.add_argument(
+        "--detect-every", type=int, default=1, metavar="N", help="look for new faces in every Nth frame only"
+    )
+    command.add_argument("--min-face", type=float, default=40, metavar="PIXELS", help="of the smallest face")
+    command.add_argument("--batch-size", type=int, default=64, metavar="N", help="crops at once")
+    command.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1; default: CUDA where there is one"
+    )
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -164,6 +195,23 @@ def _status(options: argparse.Namespace) -> None:
     from aunet.status import find_sweeps, watch
 
     watch(find_sweeps(options.runs))
+
+
+def _predict(options: argparse.Namespace) -> None:
+    import logging
+
+    from aunet.predict import Options, load
+
+    logging.basicConfig(format="aunet: %(message)s")
+    logging.getLogger("aunet").setLevel(logging.INFO)
+    chosen = Options(options.crops, options.split, options.detect_every, options.min_face, options.batch_size)
+    report = load(options.run, options.device).write(options.out, options.inputs, chosen)
+    for problem in report.problems:
+        print(f"aunet: {problem}", file=sys.stderr)
+    if report.out:
+        print(f"{report.out}: {report.rows} rows of {report.inputs} inputs")
+    if report.problems:
+        sys.exit(1)
 
 
 if __name__ == "__main__":
