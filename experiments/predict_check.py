@@ -1,8 +1,8 @@
 """From a scene back to its faces: are they found, who is who, and what does that cost in F1?
 
 ``python experiments/predict_check.py RUN``. RUN is a run on rendered faces. Two people whom it has not seen
-move through each scene (``scenes.py``); the scene becomes a video, goes through ``aunet.load(RUN).predict``, and
-is compared with the aligned crops of the same faces, as the rendered data set would hold them.
+move through each scene (``scenes.py``); the scene becomes a video, goes through ``aunet.load(RUN).predict``,
+and is compared with the aligned crops of the same faces, as the rendered data set would hold them.
 """
 
 import argparse
