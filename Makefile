@@ -1,6 +1,7 @@
 # table1: the paper's Table 1 on rendered faces. test: all tests. lint: style and types.
+# test-browser: the report in Chromium (installed by apt if missing). test-bench: the benchmarks on tiny data.
 # test-chaos: the sweeps' test with 30 kills instead of a few.
-# bench-data, bench-train, bench-launchers: our data engine, training and sweeps, tables in runs/bench.
+# bench-data, bench-train, bench-launchers, bench-logging: data engine, training, sweeps, loggers; in runs/bench.
 # test-slurm, test-ray: sweeps on a Slurm (needs root and apt) and on a Ray that they start and end.
 # Each makes .venv when it is missing, with uv where it is installed and with venv and pip otherwise.
 # More options for table1 in ARGS: make table1 ARGS="data=affwild2 data.root=/data/Aff-Wild2".
@@ -11,7 +12,8 @@ INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.installed-bench
 ARGS ?=
 
-.PHONY: table1 test test-chaos test-slurm test-ray lint bench-data bench-train bench-launchers
+.PHONY: table1 test test-bench test-browser test-chaos test-slurm test-ray lint
+.PHONY: bench-data bench-train bench-launchers bench-logging
 
 table1: $(INSTALLED)
 	$(VENV)/bin/python experiments/reproduce_table1.py $(ARGS)
@@ -19,8 +21,16 @@ table1: $(INSTALLED)
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest $(ARGS)
 
+test-bench: $(INSTALLED)
+	$(VENV)/bin/python -m pytest tests/benchmarks $(ARGS)
+
 test-chaos: $(INSTALLED)
 	AUNET_KILLS=30 $(VENV)/bin/python -m pytest -n 0 --timeout 0 tests/test_sweeps.py -k chaos $(ARGS)
+
+test-browser: $(INSTALLED)
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	  { apt-get update && apt-get install --yes --no-install-recommends chromium fonts-dejavu-core; }
+	$(VENV)/bin/python -m pytest -n 0 -rs tests/test_report_browser.py $(ARGS)
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
@@ -35,6 +45,9 @@ bench-train: $(BENCH_INSTALLED)
 
 bench-launchers: $(INSTALLED)
 	$(VENV)/bin/python experiments/benchmarks/launchers.py $(ARGS)
+
+bench-logging: $(INSTALLED)
+	$(VENV)/bin/python experiments/benchmarks/loggers.py $(ARGS)
 
 # One at a time, with the reason where they are skipped; a loaded machine needs its time.
 test-slurm test-ray: test-%: $(VENV)/.installed-%
