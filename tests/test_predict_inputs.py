@@ -1,7 +1,10 @@
 """What comes in: videos as they are, pictures as cameras make them, and all that is wrong with files."""
 
+import json
 import logging
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -88,13 +91,27 @@ def test_of_a_video_that_is_cut_off_the_beginning_is_kept(tmp_path, name, option
     assert f"its {len(frames)} frames" in error
 
 
-def test_playlists_lead_nowhere(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\na.ts\n#EXT-X-ENDLIST\n"),
+        ("a.ffconcat", "ffconcat version 1.0\nfile a.ts\n"),
+    ],
+)
+def test_playlists_lead_nowhere(tmp_path, name, content):
     write_video(tmp_path / "a.ts", FRAMES, **H264)
-    playlist = tmp_path / "a.m3u8"
-    playlist.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\na.ts\n#EXT-X-ENDLIST\n")
-    frames, error = read(playlist)
+    (tmp_path / name).write_text(content)
+    frames, error = read(tmp_path / name)
     assert not frames
-    assert error
+    assert "no video that can be read" in error
+
+
+def test_a_name_is_no_pattern_of_names(tmp_path):
+    """FFmpeg would take the second file as the pictures of a film."""
+    for number in (1, 2):
+        Image.fromarray(FRAMES[0]).save(tmp_path / f"{number}.jpg")
+    (tmp_path / "%d.jpg").write_bytes(RNG.bytes(500))
+    assert "no video that can be read" in read(tmp_path / "%d.jpg")[1]
 
 
 # Pictures
@@ -177,8 +194,6 @@ def bad_files(folder: Path) -> dict[str, str]:
 
 def png(width: int, height: int, depth: int, data: bytes = b"") -> bytes:
     """An RGB PNG with any header."""
-    import struct
-    import zlib
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (
@@ -223,8 +238,6 @@ def test_every_bad_input_is_one_line_and_the_rest_goes_on(tmp_path, compose, cap
         shown = name.replace("\n", "\\n")
         (line,) = [line for line in lines if line.startswith(f"aunet: {folder / shown}: ")]
         assert words in line, line
-    import json
-
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     inputs = [row["input"] for row in rows]
     assert set(inputs) == {str(folder / name) for name in [*good, "z.mkv", "cut.mkv"]}
