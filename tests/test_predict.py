@@ -441,6 +441,13 @@ def test_the_command_predicts_and_says_so(predictor, crops, tmp_path, capsys):
     assert len(out.read_text().splitlines()) == 3
 
 
+def test_a_name_may_begin_with_a_dash(predictor, crops, tmp_path, monkeypatch):
+    monkeypatch.chdir(crops)
+    Path("0.png").rename("-o.png")
+    main(["predict", str(tmp_path / "run"), "-o", str(tmp_path / "out.csv"), "--crops", "--", "-o.png"])
+    assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith("-o.png,1,")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

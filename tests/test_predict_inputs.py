@@ -187,6 +187,11 @@ def bad_files(folder: Path) -> dict[str, str]:
     small.convert("CMYK").save(bad("cmyk.tif", "its colours are CMYK"))
     small.save(bad("pages.tif", "several pages"), save_all=True, append_images=[small])
     bad("huge.png", "20000x20000 pixels", png(20000, 20000, 8))
+    small.save(folder / "x.gif", save_all=True, append_images=[Image.fromarray(FRAMES[1])])
+    gif = (folder / "x.gif").read_bytes()
+    (folder / "x.gif").unlink()
+    bad("huge.gif", "12000x12000 pixels", gif[:6] + struct.pack("<HH", 12000, 12000) + gif[10:])
+    bad("cut.gif", "no frame can be decoded", gif[:30])
     bad("flat.png", "bomb", png(60000, 60000, 8))
     bad("line\nbreak,comma.mp4", "no video that can be read", b"\x00" * 300)
     return said
