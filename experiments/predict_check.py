@@ -10,7 +10,7 @@ crops and those that were cut out.
 import argparse
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,9 +86,16 @@ def check(
                 file = write_video(Path(folder) / "crops.mkv", film, codec="ffv1")
                 crops.append(probs_of(predictor.predict(file, Options(crops=True))))
                 labels.append(np.stack([one.labels[person] for one in seen]))
-            print(f"scene {seed + 1} of {scenes}", flush=True)
-    truth = np.concatenate(labels)
-    of_crops = macro_f1(np.concatenate(crops), truth)
+            figures = summary(np.concatenate(labels), np.concatenate(crops), found)
+            print(f"scene {seed + 1} of {scenes}: {figures}", flush=True)
+    return figures, Image.fromarray(np.vstack(shown))
+
+
+def summary(
+    truth: npt.NDArray[np.int8], crops: npt.NDArray[np.float64], found: Mapping[int, Found]
+) -> dict[str, float]:
+    """The figures, by name, of all faces up to here: labels, probabilities of the crops, what was found."""
+    of_crops = macro_f1(crops, truth)
     figures = {"faces": len(truth), "f1_of_crops": round(of_crops, 4)}
     for every, what in found.items():
         known = [probs is not None for probs in what.probs]
@@ -102,7 +109,7 @@ def check(
             f"every_{every}/f1": round(macro_f1(probs, truth), 4),
             f"every_{every}/f1_minus_crops": round(macro_f1(probs, truth) - of_crops, 4),
         }
-    return figures, Image.fromarray(np.vstack(shown))
+    return figures
 
 
 def compare(table: Columns, seen: Sequence[SceneFrame], found: Found) -> None:

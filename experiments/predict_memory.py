@@ -93,9 +93,8 @@ def write_run(folder: Path) -> Path:
     """A run folder of a tiny network that has learned nothing."""
     folder.mkdir()
     cfg = compose(["backbone.filters=[4,4,4,4,4,4]", "weights=none"])
-    cfg.pop("logger")  # names this process' folders
     module = instantiate(cfg.model, _convert_="all")
-    OmegaConf.save(OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)), folder / "config.yaml")
+    OmegaConf.save(cfg, folder / "config.yaml")
     torch.save({"state_dict": module.state_dict()}, folder / "best.ckpt")
     return folder
 

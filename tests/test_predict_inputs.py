@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import simplejpeg
-from media import tiny_predictor, write_sound, write_video
+from media import tiny_predictor, write_no_frames, write_sound, write_video
 from PIL import Image
 
 from aunet.cli import main
@@ -175,7 +175,8 @@ def bad_files(folder: Path) -> dict[str, str]:
     bad("empty.jpg", "the file is empty", b"")
     write_sound(bad("sound.wav", "sound only"))
     write_sound(bad("song.mp3", "sound only"), FRAMES[0])
-    write_video(bad("zero.mp4", "holds no video"), [], **H264)
+    write_no_frames(bad("zero.mp4", "holds no video"))
+    write_no_frames(bad("zero.mkv", "no frame can be decoded"))
     cut = write_video(bad("cut.mkv", "cut off: its header tells of 1.60 s; its "), FRAMES, **H264)
     cut.write_bytes(cut.read_bytes()[: len(cut.read_bytes()) * 6 // 10])
     small.save(bad("cut.jpg", "a damaged JPEG picture"), quality=95)

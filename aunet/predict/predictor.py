@@ -161,7 +161,8 @@ class Predictor:
         def classify(crops: Tensor) -> npt.NDArray[np.float32]:
             with torch.inference_mode():
                 logits = [
-                    self.network(part.to(self.device)).float() for part in torch.split(crops, options.batch_size)
+                    self.network(part.to(self.device)).float()
+                    for part in torch.split(crops, options.batch_size)
                 ]
                 probs: npt.NDArray[np.float32] = torch.cat(logits).sigmoid().cpu().numpy()
             return probs
