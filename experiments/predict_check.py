@@ -137,7 +137,7 @@ def compare(table: Columns, seen: Sequence[SceneFrame], found: Found) -> None:
 
 
 def drawn(table: Columns, k: int, one: SceneFrame) -> npt.NDArray[np.uint8]:
-    """Frame ``k`` with boxes, numbers and points; below it, the original crops and those of the faces found."""
+    """Frame ``k`` with boxes, numbers and points; below it, original crops and those that were cut out."""
     picture = Image.fromarray(one.pixels)
     draw = ImageDraw.Draw(picture)
     rows = np.flatnonzero((table["frame"] == k + 1) & (table["face"] >= 0))

@@ -212,5 +212,5 @@ def test_two_people_are_found_followed_and_aligned(detector, scene, every):
         assert abs(crop.astype(float) - one.crops[person])[middle, middle].mean() < 30
     assert len(rows) == 2 * FRAMES
     # The detector's points move with the expression and the turn of the head, the original's do not.
-    assert np.median(moved) < 7
-    assert max(moved) < 12
+    assert np.median(moved) < 6
+    assert np.quantile(moved, 0.9) < 12

@@ -176,7 +176,7 @@ def bad_files(folder: Path) -> dict[str, str]:
     write_sound(bad("sound.wav", "sound only"))
     write_sound(bad("song.mp3", "sound only"), FRAMES[0])
     write_no_frames(bad("zero.mp4", "holds no video"))
-    write_no_frames(bad("zero.mkv", "no frame can be decoded"))
+    write_no_frames(bad("zero.mkv", "no video that can be read"))
     cut = write_video(bad("cut.mkv", "cut off: its header tells of 1.60 s; its "), FRAMES, **H264)
     cut.write_bytes(cut.read_bytes()[: len(cut.read_bytes()) * 6 // 10])
     small.save(bad("cut.jpg", "a damaged JPEG picture"), quality=95)
