@@ -1,6 +1,7 @@
 # table1: the paper's Table 1 on rendered faces. test: all tests. lint: style and types.
 # test-chaos: the sweeps' test with 30 kills instead of a few.
-# bench-data, bench-train, bench-launchers: our data engine, training and sweeps, tables in runs/bench.
+# bench-data, bench-train, bench-launchers, bench-predict: our data engine, training, sweeps and prediction, tables
+# in runs/bench.
 # test-slurm, test-ray: sweeps on a Slurm (needs root and apt) and on a Ray that they start and end.
 # Each makes .venv when it is missing, with uv where it is installed and with venv and pip otherwise.
 # More options for table1 in ARGS: make table1 ARGS="data=affwild2 data.root=/data/Aff-Wild2".
@@ -11,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.installed-bench
 ARGS ?=
 
-.PHONY: table1 test test-chaos test-slurm test-ray lint bench-data bench-train bench-launchers
+.PHONY: table1 test test-chaos test-slurm test-ray lint bench-data bench-train bench-launchers bench-predict
 
 table1: $(INSTALLED)
 	$(VENV)/bin/python experiments/reproduce_table1.py $(ARGS)
@@ -35,6 +36,9 @@ bench-train: $(BENCH_INSTALLED)
 
 bench-launchers: $(INSTALLED)
 	$(VENV)/bin/python experiments/benchmarks/launchers.py $(ARGS)
+
+bench-predict: $(INSTALLED)
+	$(VENV)/bin/python experiments/benchmarks/predict.py $(ARGS)
 
 # One at a time, with the reason where they are skipped; a loaded machine needs its time.
 test-slurm test-ray: test-%: $(VENV)/.installed-%

@@ -6,6 +6,8 @@ aunet data check DATA [OVERRIDE ...]  everything that is wrong with a data set o
 aunet data pack DATA [OVERRIDE ...]   a packed store of a data set
 aunet table RUNS ...                  the table of one sweep or several
 aunet status RUNS ...                 how far each run of a sweep is, live
+aunet export RUN                      the network in one file: ONNX or torch.export, and its model card
+aunet card RUN                        the model card of a run, or of a row with all its seeds
 """
 
 import argparse
@@ -14,6 +16,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -63,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     status = commands.add_parser("status", help="how far each run of a sweep is: rows x seeds, live")
     status.add_argument("runs", nargs="+", help="folder of a sweep, or of several")
     status.set_defaults(call=_status)
+    _add_export(commands)
     options, rest = parser.parse_known_args(given)
     # argparse takes positional arguments in one piece only; overrides may stand between options.
     if any(word.startswith("-") or "=" not in word for word in rest) or (rest and "overrides" not in options):
@@ -85,6 +89,20 @@ def _add_data_arguments(command: argparse.ArgumentParser) -> None:
         "--data", metavar="NAME", help="file in conf/data that reads it; default: recognised"
     )
     command.add_argument("--threads", type=int, help="that read and decode; default: one for each core")
+
+
+def _add_export(commands: Any) -> None:
+    export = commands.add_parser("export", help="write a run's network into one file that needs no aunet")
+    export.add_argument("run", help="the run's folder")
+    export.add_argument("-o", "--out", metavar="FILE", help="default: model.onnx or so in the run's folder")
+    export.add_argument("--format", choices=["onnx", "torch"], default="onnx", help="torch: of torch.export")
+    export.add_argument("--int8", action="store_true", help="compute in 8-bit integers; needs the data")
+    export.add_argument("--data", metavar="DIR", help="where the run's data lie now")
+    export.set_defaults(call=_export)
+    card = commands.add_parser("card", help="write the model card of a run or a row, in Markdown")
+    card.add_argument("run", help="folder of a run, or of a row: all its finished seeds")
+    card.add_argument("-o", "--out", metavar="FILE", help="default: print it")
+    card.set_defaults(call=_card)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -164,6 +182,26 @@ def _status(options: argparse.Namespace) -> None:
     from aunet.status import find_sweeps, watch
 
     watch(find_sweeps(options.runs))
+
+
+def _export(options: argparse.Namespace) -> None:
+    from aunet.export import export
+
+    file = export(options.run, options.out, options.format, options.int8, options.data)
+    print(f"written: {file}, {file.with_suffix('.md')}", file=sys.stderr)
+
+
+def _card(options: argparse.Namespace) -> None:
+    from aunet.card import finished_runs, model_card
+    from aunet.runs import replacing
+
+    text = model_card(finished_runs(options.run))
+    if options.out is None:
+        print(text, end="")
+        return
+    with replacing(Path(options.out)) as draft:
+        draft.write_text(text)
+    print(f"written: {options.out}", file=sys.stderr)
 
 
 if __name__ == "__main__":

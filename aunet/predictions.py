@@ -27,7 +27,7 @@ def grouped_predictions(
     Raises:
         RunError: As ``predictions``, or its groups are others.
     """
-    logits, labels, group = predictions(cell.folder, len(metrics["aus"]))
+    probs, labels, group = probabilities(cell.folder, len(metrics["aus"]))
     names, number = np.unique(group, return_inverse=True)
     if not groups:
         groups += names.tolist()
@@ -35,8 +35,16 @@ def grouped_predictions(
         raise RunError(
             f"{cell.folder}: its validation videos are not those of the other runs; move it to another sweep"
         )
+    return probs, labels, group, number
+
+
+def probabilities(
+    folder: Path, num_aus: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8], npt.NDArray[Any]]:
+    """Probabilities, labels and group of each frame; raises RunError as ``predictions``."""
+    logits, labels, group = predictions(folder, num_aus)
     # As when the run was evaluated, so that a logit next to 0 counts alike.
-    return torch.from_numpy(logits).float().sigmoid().numpy(), labels, group, number
+    return torch.from_numpy(logits).float().sigmoid().numpy(), labels, group
 
 
 def predictions(folder: Path, num_aus: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:

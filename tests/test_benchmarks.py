@@ -84,3 +84,22 @@ def test_launchers(bench):
     assert all(seconds > 0 for side in found["table1"].values() for seconds in side)
     assert "local" in found["overhead"]
     assert "| serial |" in text
+
+
+def test_predict(bench):
+    pytest.importorskip("onnxruntime", reason="the extra export is not installed")
+    pytest.importorskip("onnxscript", reason="the extra export is not installed")
+    found, text = bench("predict.py", "predict")
+    sides = {"stock", "eager", "channels_last", "folded", "onnx", "int8"}
+    network = found["network"]
+    for batch in ("1", "4"):
+        assert set(network["ratios"][batch]) == set(network["frames_per_s"][batch]) == sides
+        assert network["ratios"][batch]["stock"] == 1
+        assert all(value > 0 for value in network["ratios"][batch].values())
+        shares = network["operators"][batch]
+        assert set(shares) == {"onnx", "int8"}
+        assert all(sum(of.values()) == pytest.approx(1) for of in shares.values())
+        assert "QLinearConv" in shares["int8"]
+    assert found["files"]["int8"]["bytes"] < found["files"]["onnx"]["bytes"] * 2
+    assert {"val_f1_floats", "val_f1_int8"} <= set(found["files"]["int8"])
+    assert all(f", {side} |" in text for side in sides)

@@ -30,10 +30,12 @@ LAYERS: tuple[set[str], ...] = (
     {"companions"},
     {"fitting"},
     {"train", "sweeps", "predictions"},
-    {"command", "results", "status", "report", "predict", "export"},
+    {"about"},
+    {"command", "results", "status", "report", "predict"},
     {"columns"},
     {"tables"},
-    {"reproduce"},
+    {"reproduce", "card"},
+    {"export"},
     {"cli"},
 )
 TORCH_ONLY = {"losses", "schedules", "attention", "weights", "backbones", "network", "parallel"}
