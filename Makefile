@@ -1,7 +1,8 @@
 # table1: the paper's Table 1 on rendered faces. test: all tests. lint: style and types.
+# test-browser: the report in Chromium (installed by apt if missing). test-bench: the benchmarks on tiny data.
 # test-chaos: the sweeps' test with 30 kills instead of a few.
-# bench-data, bench-train, bench-launchers, bench-predict: our data engine, training, sweeps and prediction, tables
-# in runs/bench.
+# bench-data, bench-train, bench-launchers, bench-logging, bench-predict: data engine, training, sweeps, loggers,
+# prediction; tables in runs/bench.
 # test-slurm, test-ray: sweeps on a Slurm (needs root and apt) and on a Ray that they start and end.
 # Each makes .venv when it is missing, with uv where it is installed and with venv and pip otherwise.
 # More options for table1 in ARGS: make table1 ARGS="data=affwild2 data.root=/data/Aff-Wild2".
@@ -12,7 +13,8 @@ INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.installed-bench
 ARGS ?=
 
-.PHONY: table1 test test-chaos test-slurm test-ray lint bench-data bench-train bench-launchers bench-predict
+.PHONY: table1 test test-bench test-browser test-chaos test-slurm test-ray lint
+.PHONY: bench-data bench-train bench-launchers bench-logging bench-predict
 
 table1: $(INSTALLED)
 	$(VENV)/bin/python experiments/reproduce_table1.py $(ARGS)
@@ -20,8 +22,16 @@ table1: $(INSTALLED)
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest $(ARGS)
 
+test-bench: $(INSTALLED)
+	$(VENV)/bin/python -m pytest tests/benchmarks $(ARGS)
+
 test-chaos: $(INSTALLED)
 	AUNET_KILLS=30 $(VENV)/bin/python -m pytest -n 0 --timeout 0 tests/test_sweeps.py -k chaos $(ARGS)
+
+test-browser: $(INSTALLED)
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	  { apt-get update && apt-get install --yes --no-install-recommends chromium fonts-dejavu-core; }
+	$(VENV)/bin/python -m pytest -n 0 -rs tests/test_report_browser.py $(ARGS)
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
@@ -36,6 +46,9 @@ bench-train: $(BENCH_INSTALLED)
 
 bench-launchers: $(INSTALLED)
 	$(VENV)/bin/python experiments/benchmarks/launchers.py $(ARGS)
+
+bench-logging: $(INSTALLED)
+	$(VENV)/bin/python experiments/benchmarks/loggers.py $(ARGS)
 
 bench-predict: $(INSTALLED)
 	$(VENV)/bin/python experiments/benchmarks/predict.py $(ARGS)

@@ -81,6 +81,7 @@ class GlobalLocalAttention(nn.Module):
         self.maps = maps
         self.hidden = nn.Linear(in_features, hidden_features)
         self.norm = nn.BatchNorm1d(hidden_features, eps=1e-3, momentum=bn_momentum)
+        self.relu = nn.ReLU()
         self.score = nn.Linear(hidden_features, maps or 1)
         for layer in (self.hidden, self.score):
             nn.init.xavier_uniform_(layer.weight)
@@ -96,7 +97,7 @@ class GlobalLocalAttention(nn.Module):
         """Attention maps: (B, C, h, w) -> (B, h, w), or (B, maps, h, w); every map sums to 1."""
         batch, _, *size = features.shape
         vectors = features.flatten(2).transpose(1, 2)  # (B, h w, C)
-        hidden = self.norm(self.hidden(vectors).flatten(0, 1)).relu()  # (B h w, hidden)
+        hidden = self.relu(self.norm(self.hidden(vectors).flatten(0, 1)))  # (B h w, hidden)
         scores: Tensor = self.score(hidden).view(batch, math.prod(size), -1)
         maps = scores.softmax(1).transpose(1, 2).reshape(batch, -1, *size)
         return maps.squeeze(1) if self.maps is None else maps

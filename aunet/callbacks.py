@@ -61,7 +61,8 @@ class SharedSkips(Callback):
 class History(Callback):
     """Writes ``history.csv``: seconds, learning rate, losses and F1 of each epoch; says one line for each.
 
-    While it trains, ``progress.json`` tells others how far it is.
+    The columns ``dynamics/*`` come from ``aunet.dynamics``, if it takes part. While it trains,
+    ``progress.json`` tells others how far it is.
 
     Args:
         folder: The run folder; rows that an interrupted attempt left there are kept.
@@ -93,6 +94,11 @@ class History(Callback):
         if self.file.exists():
             with self.file.open(newline="") as file:
                 self.rows = list(csv.DictReader(file))
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock of an epoch that goes on in its middle, for which no other hook is called."""
+        self.started = self.said = time.perf_counter()
+        self.losses = self.losses.to(pl_module.device)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the epoch's clock."""
@@ -131,11 +137,12 @@ class History(Callback):
             "seconds": round(self.spent + time.perf_counter() - self.started, 2),
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
             "train/loss": float(self.losses[0] / self.losses[1]),
-            **{key: value for key, value in sorted(metrics.items()) if key.startswith("val/")},
+            **{key: value for key, value in sorted(metrics.items()) if key.startswith(("val/", "dynamics/"))},
         }
         self.rows.append(row)
         with replacing(self.file) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(row))
+            # An attempt without aunet.dynamics, say, has fewer columns.
+            writer = csv.DictWriter(file, list(dict.fromkeys(key for row in self.rows for key in row)))
             writer.writeheader()
             writer.writerows(self.rows)
         done, total = len(self.rows), trainer.max_epochs or 0

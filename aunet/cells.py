@@ -111,6 +111,20 @@ def read_cells(sweep: Path) -> list[Cell]:
     return [_cell(sweep, row, seed, facts[row, seed]) for row, seed in ordered]
 
 
+def cells_at(place: str | Path) -> list[Cell]:
+    """Runs of a folder: of a sweep all, of a row its seeds, of a run itself.
+
+    Raises:
+        RunError: It is none of them, or a file of the sweep is damaged.
+    """
+    folder = Path(place).resolve()
+    for sweep in (folder, folder.parent, folder.parent.parent):
+        found = [c for c in read_cells(sweep) if folder in (sweep, c.folder.parent, c.folder)]
+        if found:
+            return found
+    raise RunError(f"{place} holds no runs: give a sweep's folder, a row's or a run's (<row>/seed<k>)")
+
+
 def require(cell: Cell, keys: Collection[str]) -> None:
     """Refuses a finished run whose metrics lack something.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from aunet.results import ALPHA, Row, Table, few_groups
+from aunet.rows import ALPHA, Row, Table, few_groups
 
 NONE = "–"
 

@@ -19,9 +19,11 @@ from aunet.checkpoints import WholeCheckpoints
 from aunet.companions import in_step
 from aunet.data.datamodule import FrameDataModule
 from aunet.devices import Place, Termination
+from aunet.dynamics import Dynamics
 from aunet.host import cluster_plugins, configure_host, quiet_lightning
 from aunet.module import ActionUnitModule
 from aunet.parallel import whole_batch_norms
+from aunet.tracking.epochs import EpochLog
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,8 @@ def fit(
     module.to(memory_format=torch.channels_last)
     history = History(folder, title, every=None if cfg.progress else 20)
     callbacks: list[pl.Callback] = [StepSeed(cfg.seed, place.rank), SharedSkips(), Termination()]
+    if cfg.dynamics_every is not None:
+        callbacks.append(Dynamics(title, cfg.dynamics_every))
     trial = bool(cfg.trainer.get("fast_dev_run"))
     if not trial:
         common: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}
@@ -61,6 +65,7 @@ def fit(
                 auto_insert_metric_name=False, **common,
             ),
             history,
+            EpochLog(),
             # At the epoch's end, after the others: what it saves is never ahead of them.
             ModelCheckpoint(filename="last", monitor=None, save_on_train_epoch_end=True, **common),
             # And within long epochs.

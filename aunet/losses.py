@@ -111,10 +111,23 @@ class MultiLabelLoss(nn.Module):
             Scalar; 0 (with a gradient of 0) when no label of the batch is known. Half-precision logits give a
             loss in single precision, since a sum over a batch can leave the range of float16.
         """
+        elements, known = self.elements(logits, labels)
+        return elements.sum() / known.sum().clamp(min=1)
+
+    def elements(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """What the mean runs over: the loss of each element, and whether its label is known.
+
+        Args:
+            logits: (B, num_aus).
+            labels: (B, num_aus) in {0, 1, -1}.
+
+        Returns:
+            Both (B, num_aus); the loss is 0 where the label is not known.
+        """
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         known = labels >= 0
         terms = self.terms(logits, labels.clamp(min=0).to(logits.dtype))
-        return torch.where(known, terms, 0).sum() / known.sum().clamp(min=1)
+        return torch.where(known, terms, 0), known
 
 
 class BinaryCrossEntropy(MultiLabelLoss):

@@ -96,15 +96,33 @@ def ece(probs: Probs, labels: Labels, bins: int = BINS) -> Array:
     width, weighted by the bin's share of the frames. A bin has its lower end, the last one also 1. NaN for an
     AU without a labelled frame.
     """
+    frames, promised, present = reliability(probs, labels, bins)
+    # Share times difference of means is the difference of sums over the number of all frames.
+    return _ratio(np.abs(promised - present).sum(0), frames.sum(0), np.nan)
+
+
+def reliability(probs: Probs, labels: Labels, bins: int = BINS) -> tuple[Array, Array, Array]:
+    """What a reliability diagram shows: what is promised and what is there, in bins of probability.
+
+    Args:
+        probs: (N, num_aus) probabilities in [0, 1].
+        labels: (N, num_aus) in {0, 1, -1}; -1 is not counted.
+        bins: Number of bins of equal width; a bin has its lower end, the last one also 1.
+
+    Returns:
+        (bins, num_aus) float64 each: number of labelled frames, sum of their probabilities, and number of
+        those in which the AU is present.
+    """
     check(probs, labels)
-    errors = np.empty(probs.shape[1])
+    frames, promised, present = np.zeros((3, bins, probs.shape[1]))
     for au, (p, y) in enumerate(zip(probs.T, labels.T, strict=True)):
         known = y >= 0
         of_au = p[known].astype(np.float64)
         number = np.minimum((of_au * bins).astype(np.intp), bins - 1)
-        # Share times difference of means is the difference of sums over the number of all frames.
-        errors[au] = np.abs(np.bincount(number, of_au - y[known], bins)).sum()
-    return _ratio(errors, (labels >= 0).sum(0), np.nan)
+        frames[:, au] = np.bincount(number, minlength=bins)
+        promised[:, au] = np.bincount(number, of_au, bins)
+        present[:, au] = np.bincount(number, y[known], bins)
+    return frames, promised, present
 
 
 def undo_pos_weight(probs: Probs, pos_weight: npt.ArrayLike) -> Probs:

@@ -50,11 +50,25 @@ def f1_per_au(counts: ArrayT) -> ArrayT:
         (num_aus,) float64 in [0, 1]; 0 where an AU is neither present nor detected (zero_division = 0).
     """
     tp, fp, fn = counts[0], counts[1], counts[2]
-    denominator = 2 * tp + fp + fn
-    safe = denominator + (denominator == 0)
-    if isinstance(counts, torch.Tensor):
-        return 2 * tp.double() / safe.double()
-    return np.asarray(2 * tp / safe, dtype=np.float64)
+    return _share(2 * tp, 2 * tp + fp + fn)
+
+
+def precision_per_au(counts: ArrayT) -> ArrayT:
+    """Share of the detections of each AU that are right; as ``f1_per_au``, 0 where it is never detected."""
+    return _share(counts[0], counts[0] + counts[1])
+
+
+def recall_per_au(counts: ArrayT) -> ArrayT:
+    """Share of each AU's frames in which it is detected; as ``f1_per_au``, 0 where it is never present."""
+    return _share(counts[0], counts[0] + counts[2])
+
+
+def _share(part: ArrayT, whole: ArrayT) -> ArrayT:
+    """float64 quotient of counts; 0 where ``whole`` is 0, since ``part`` is 0 there, too."""
+    safe = whole + (whole == 0)
+    if isinstance(part, torch.Tensor):
+        return part.double() / safe.double()
+    return np.asarray(part / safe, dtype=np.float64)
 
 
 def f1_metrics(counts: ArrayT, aus: Sequence[int], prefix: str = "val/f1") -> dict[str, float]:

@@ -35,14 +35,16 @@ class ConfusionCounts(Metric):
 
     def __init__(self, num_aus: int) -> None:
         super().__init__()
-        self.add_state("counts", torch.zeros(3, num_aus, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("counts", torch.zeros(4, num_aus, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Adds a batch of (B, num_aus) logits and labels in {0, 1, -1}."""
-        self.counts += confusion_counts(logits.float().sigmoid(), labels)
+        counts = confusion_counts(logits.float().sigmoid(), labels)
+        rest = (labels >= 0).sum(0, keepdim=True) - counts.sum(0, keepdim=True)
+        self.counts += torch.cat([counts, rest])
 
     def compute(self) -> Tensor:
-        """(3, num_aus) tp, fp, fn."""
+        """(4, num_aus) tp, fp, fn, tn."""
         return self.counts
 
 
@@ -55,6 +57,9 @@ class ActionUnitModule(pl.LightningModule):
         optimizer: Builds the optimiser from the trainable parameters.
         aus: AU number of each logit.
         scheduler: Builds the learning-rate schedule from the optimiser, stepped after each epoch; or None.
+
+    Attributes:
+        confusion: (4, num_aus) tp, fp, fn, tn of the last validation, of all processes; None before one.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class ActionUnitModule(pl.LightningModule):
         self.aus = tuple(aus)
         self.val_counts = ConfusionCounts(len(self.aus))
         self.val_loss = MeanMetric()
+        self.confusion: Tensor | None = None
 
     def forward(self, frames: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 or float in [0, 255] -> logits (B, num_aus)."""
@@ -93,12 +99,12 @@ class ActionUnitModule(pl.LightningModule):
             positives, known = datamodule.training_counts()
             self.loss.set_counts(torch.from_numpy(positives), torch.from_numpy(known))  # type: ignore[operator]
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of one batch; on several devices the same in each process, that of the whole batch."""
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Loss of one batch, for callbacks with logits and labels; on several devices of the whole batch."""
         logits, labels = whole_batch(self.batch_logits(batch)), whole_batch(batch["labels"])
         loss: Tensor = self.loss(logits, labels)
         self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=len(labels))
-        return loss
+        return {"loss": loss, "logits": logits.detach(), "labels": labels}
 
     def on_train_epoch_end(self) -> None:
         """Stops a run whose loss is no number; once an epoch, since each look waits for the device.
@@ -124,7 +130,8 @@ class ActionUnitModule(pl.LightningModule):
         # Not by Lightning's own mean, which rounds the number of frames where processes have unequal shares.
         self.log("val/loss", self.val_loss.compute())
         self.val_loss.reset()
-        self.log_dict(f1_metrics(self.val_counts.compute().cpu(), self.aus))
+        self.confusion = self.val_counts.compute().cpu()
+        self.log_dict(f1_metrics(self.confusion, self.aus))
         self.val_counts.reset()
 
     def configure_optimizers(self) -> Any:

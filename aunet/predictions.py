@@ -1,7 +1,8 @@
 """Predictions of finished runs, as ``aunet.evaluation`` has left them; checked, since tables rest on them."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -54,13 +55,9 @@ def predictions(folder: Path, num_aus: int) -> tuple[npt.NDArray[Any], npt.NDArr
         RunError: The file is damaged, or not one of frames with so many AUs.
     """
     file = folder / "predictions.npz"
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            group = arrays["group"] if "group" in arrays else arrays["video"]
-            logits, labels = arrays["logits"], arrays["labels"]
-    # NumPy's, for files that are missing, cut off, no archive, or without one of the arrays.
-    except (OSError, BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{file}: not readable ({error}); remove the run's folder") from None
+    with _opened(file) as arrays:
+        group = arrays["group"] if "group" in arrays else arrays["video"]
+        logits, labels = arrays["logits"], arrays["labels"]
     if not logits.shape == labels.shape == (len(group), num_aus):
         raise RunError(
             f"{file}: logits {logits.shape}, labels {labels.shape} and {len(group)} groups are not those of "
@@ -69,3 +66,30 @@ def predictions(folder: Path, num_aus: int) -> tuple[npt.NDArray[Any], npt.NDArr
     if not np.isfinite(logits).all() or not np.isin(labels, (-1, 0, 1)).all():
         raise RunError(f"{file}: a logit is not finite, or a label not 0, 1 or -1; remove the run's folder")
     return logits, labels, group
+
+
+def places(folder: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """(N,) video and (N,) number within it of each frame of ``predictions``.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    file = folder / "predictions.npz"
+    with _opened(file) as arrays:
+        video, frame = arrays["video"], arrays["frame"]
+    if not len(video) == len(frame):
+        raise RunError(
+            f"{file}: {len(video)} videos and {len(frame)} numbers of frames; remove the run's folder"
+        )
+    return video, frame
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
+    """The arrays of a file, each read when it is asked for."""
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            yield arrays
+    # NumPy's, for files that are missing, cut off, no archive, or without one of the arrays.
+    except (OSError, BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{file}: not readable ({error}); remove the run's folder") from None

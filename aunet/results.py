@@ -2,8 +2,8 @@
 
 import json
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,9 @@ from aunet.facs import au_column
 from aunet.measures import macro, summary
 from aunet.metrics import all_present_f1, f1_per_au, random_f1
 from aunet.predictions import grouped_predictions, predictions
+from aunet.rows import Row, Table
 from aunet.runs import RunError, read_json
-from aunet.statistics import (
-    FEW_VIDEOS,
-    Counts,
-    Difference,
-    Estimate,
-    au_intervals,
-    compare,
-    f1_interval,
-    holm,
-    video_counts,
-)
+from aunet.statistics import Counts, au_intervals, compare, f1_interval, holm, video_counts
 
 TABLE1 = (
     "baseline", "resnet50", "inception_v3", "efficientnet", "efficientnet_lite0",
@@ -34,103 +25,11 @@ TABLE1 = (
 )  # fmt: skip
 """Rows of the paper's Table 1 in its order, and among them the one backbone that is pre-trained offline."""
 
-ALPHA = 0.05
-"""Corrected p-value below which a difference counts as more than chance."""
-
 _NEEDED = (
     "title", "paper_f1", "data", "data_fingerprint", "recipe_digest", "aus", "training_rates", "epochs",
     "training_seconds", "parameters", "from_scratch", "frozen",
 )  # fmt: skip
 """What is read of ``metrics.json``."""
-
-
-@dataclass
-class Row:
-    """One row of a table: a configuration, its finished seeds averaged.
-
-    Attributes:
-        name: The row's name; ``<sweep>/<row>`` where several sweeps share the table, with the folder for
-            sweep where two have the same name.
-        title: In words; rows that share them have their names behind.
-        seeds: Those that have finished.
-        unfinished: Reason for each seed that was asked for and has not finished.
-        f1: Macro F1 with its interval over videos and seeds; None without a finished seed, as all below.
-        spread: Standard deviation of macro F1 over the seeds; None for a single one.
-        f1_per_au: The same as ``f1`` for each AU.
-        measures: Those of ``aunet.measures.summary``, mean over the seeds, ``{"roc_auc": {"macro": ...,
-            "AU1": ...}}``; None where a measure is undefined.
-        reference: Row that ``difference`` is taken from.
-        difference: Macro F1 less that of the reference, over the seeds that both have.
-        seeds_compared: Number of these seeds.
-        p_corrected: Its p-value after Holm's correction over the table.
-        paper_f1: What the paper reports for Aff-Wild2's validation set.
-        starts: How the backbone starts: "from scratch" or "pre-trained", perhaps ", frozen".
-        epochs: Of the training.
-        seconds: Wall time of training and validation, mean over the seeds.
-        parameters: Of the network.
-        flops: Operations of one image's forward pass.
-    """
-
-    name: str
-    title: str
-    seeds: list[int]
-    unfinished: dict[int, str]
-    f1: Estimate | None = None
-    spread: float | None = None
-    f1_per_au: dict[str, Estimate] = field(default_factory=dict)
-    measures: dict[str, dict[str, float | None]] = field(default_factory=dict)
-    reference: str | None = None
-    difference: Difference | None = None
-    seeds_compared: int = 0
-    p_corrected: float | None = None
-    paper_f1: float | None = None
-    starts: str = ""
-    epochs: int | None = None
-    seconds: float | None = None
-    parameters: int | None = None
-    flops: int | None = None
-
-    @property
-    def differs(self) -> bool:
-        """Whether the difference is more than chance, see ``more_than_chance``."""
-        if self.difference is None or self.p_corrected is None:
-            return False
-        return more_than_chance(self.difference, self.p_corrected, self.seeds_compared)
-
-
-def more_than_chance(difference: Difference, p: float, seeds: int) -> bool:
-    """Whether two rows differ by more than which videos there were and which seeds were drawn.
-
-    The test knows the videos only, and tells any two trained networks apart that err on different frames; so
-    the interval, which knows the seeds as well, has to leave out 0, and there have to be several.
-
-    Args:
-        difference: Of the rows, with its interval over videos and seeds.
-        p: Its p-value, corrected.
-        seeds: Number of seeds of each row that were compared.
-    """
-    return seeds > 1 and p < ALPHA and not difference.low <= 0 <= difference.high
-
-
-@dataclass
-class Table:
-    """A table and what its reader has to know.
-
-    Attributes:
-        rows: In order.
-        aus: Columns of single AUs.
-        data: Name of the data set.
-        groups: Number of independent videos (or people) in its validation split.
-        trivial: Macro F1 of predictors that see no pixel.
-        provenance: Data, code, packages and machines of the runs.
-    """
-
-    rows: list[Row]
-    aus: list[str] = field(default_factory=list)
-    data: str = ""
-    groups: int = 0
-    trivial: dict[str, float] = field(default_factory=dict)
-    provenance: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -147,6 +46,7 @@ def read_table(
     reference: str | None = None,
     order: Sequence[str] = TABLE1,
     resamples: int = 10_000,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> Table:
     """The table of all runs that some sweeps were asked for or hold.
 
@@ -156,21 +56,14 @@ def read_table(
             names (``reference``, by default "ours").
         order: Rows of a sweep that come first, in this order; others follow as they were asked for.
         resamples: Of the intervals and tests, see ``aunet.statistics``.
+        advance: Called with 1 for each row that is done, see ``aunet.progress``.
 
     Raises:
         RunError: The runs saw different data, so that their figures must not share a table; seeds of one row
             were trained by different recipes; a file is damaged; there is no row ``reference``.
     """
-    given = [sweeps] if isinstance(sweeps, (str, Path)) else sweeps
-    folders = {Path(sweep).resolve(): Path(sweep) for sweep in given}
-    called = [folder.name for folder in folders]
-    cells: dict[str, list[Cell]] = {}
-    for place, folder in folders.items():
-        prefix = f"{place.name if called.count(place.name) == 1 else folder}/" if len(folders) > 1 else ""
-        found = read_cells(folder)
-        for cell in sorted(found, key=lambda c: order.index(c.row) if c.row in order else len(order)):
-            cells.setdefault(f"{prefix}{cell.row}", []).append(cell)
-    _check_alike(cells)
+    cells = rows_of(sweeps, order)
+    check_alike(cells)
     names = list(cells)
     if reference is not None and reference not in cells:
         raise RunError(f"there is no row {reference!r} to compare with; there are {', '.join(names)}")
@@ -178,7 +71,10 @@ def read_table(
     runs = {name: _read_runs(cells[name], groups) for name in names}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"\d+ videos: an interval")  # a note says so once
-        rows = [_row(name, cells[name], runs[name], resamples) for name in names]
+        rows = []
+        for name in names:
+            rows.append(_row(name, cells[name], runs[name], resamples))
+            advance(1)
         for row in rows:
             row.reference = reference or _reference(row.name, cells)
         _compare(rows, runs, resamples)
@@ -192,12 +88,35 @@ def read_table(
         table.aus = [au_column(au) for au in first.metrics["aus"]]
         table.data = first.metrics["data"]
         table.trivial = _trivial(first, first.metrics)
-        table.provenance = _provenance([c for name in names for c in cells[name] if c.metrics])
+        table.provenance = provenance([c for name in names for c in cells[name] if c.metrics])
     return table
 
 
-def _check_alike(cells: Mapping[str, list[Cell]]) -> None:
-    """Refuses rows of different data, and seeds of different recipes."""
+def rows_of(
+    sweeps: str | Path | Sequence[str | Path], order: Sequence[str] = TABLE1
+) -> dict[str, list[Cell]]:
+    """The runs of each row of a table, finished or not, by the row's name; arguments as ``read_table``."""
+    given = [sweeps] if isinstance(sweeps, (str, Path)) else sweeps
+    folders = {Path(sweep).resolve(): Path(sweep) for sweep in given}
+    called = [folder.name for folder in folders]
+    cells: dict[str, list[Cell]] = {}
+    for place, folder in folders.items():
+        prefix = f"{place.name if called.count(place.name) == 1 else folder}/" if len(folders) > 1 else ""
+        found = read_cells(folder)
+        for cell in sorted(found, key=lambda c: order.index(c.row) if c.row in order else len(order)):
+            cells.setdefault(f"{prefix}{cell.row}", []).append(cell)
+    return cells
+
+
+def check_alike(cells: Mapping[str, list[Cell]]) -> None:
+    """Refuses rows of different data, and seeds of different recipes.
+
+    Args:
+        cells: Runs of each row.
+
+    Raises:
+        RunError: Says which, or what a run's metrics lack.
+    """
     saw: dict[str, str] = {}
     for name, group in cells.items():
         for cell in group:
@@ -300,7 +219,7 @@ def _trivial(cell: Cell, metrics: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _provenance(cells: Sequence[Cell]) -> dict[str, Any]:
+def provenance(cells: Sequence[Cell]) -> dict[str, Any]:
     """What the finished runs say of themselves, each fact once."""
     records = [record for cell in cells if (record := read_json(cell.folder / "provenance.json"))]
     attempts = [attempt for record in records for attempt in record.get("attempts", [])]
@@ -324,11 +243,6 @@ def _provenance(cells: Sequence[Cell]) -> dict[str, Any]:
     }
 
 
-def few_groups(table: Table) -> bool:
-    """Whether intervals of the table may cover less than they promise."""
-    return 0 < table.groups < FEW_VIDEOS
-
-
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
@@ -342,6 +256,6 @@ def seed_counts(sweep: str | Path) -> dict[str, dict[int, Counts]]:
     cells: dict[str, list[Cell]] = {}
     for cell in read_cells(Path(sweep)):
         cells.setdefault(cell.row, []).append(cell)
-    _check_alike(cells)
+    check_alike(cells)
     groups: list[str] = []
     return {name: _counts(runs, groups) for name, runs in cells.items()}

@@ -31,11 +31,11 @@ import aunet
 log = logging.getLogger(__name__)
 
 NO_EFFECT = (
-    "logger", "out_dir", "runs", "host", "progress", "checkpoint_minutes", "data.root", "data.workers",
-    "data.threads", "data.val_batch_size", "data.prepare", "data.on_bad", "data.read.crops",
-    "data.read.annotations", "data.read.pictures", "data.read.file", "trainer.default_root_dir",
-    "trainer.enable_progress_bar", "trainer.devices", "trainer.strategy", "title", "paper_f1", "reference",
-    "model", "weights", "vggface", "sampling", "augmentation",
+    "logger", "log_frames", "out_dir", "runs", "host", "progress", "checkpoint_minutes", "dynamics_every",
+    "data.root", "data.workers", "data.threads", "data.val_batch_size", "data.prepare", "data.on_bad",
+    "data.read.crops", "data.read.annotations", "data.read.pictures", "data.read.file",
+    "trainer.default_root_dir", "trainer.enable_progress_bar", "trainer.devices", "trainer.strategy", "title",
+    "paper_f1", "reference", "model", "weights", "vggface", "sampling", "augmentation",
 )  # fmt: skip
 """Keys of the configuration that change no result; all others make a run another run. The data themselves are
 compared by their fingerprint; several devices make the steps of one, see ``aunet.parallel``, but for other
@@ -44,6 +44,9 @@ dropout masks, which another kind of device draws too; ``model``, ``weights``, `
 
 _PLACE_OF_PART = re.compile(r"data\.read\.parts\.[^.]+\.(root|read\.(crops|annotations|pictures|file))")
 """Where the parts of a mixed data set lie."""
+
+ABSENT = "absent"
+"""A value of ``changes`` that a configuration does not have."""
 
 _PACKAGES = (
     "torch",
@@ -74,12 +77,14 @@ def recipe_digest(config: Mapping[str, Any]) -> str:
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The result-changing keys in which two resolved configurations differ, each as ``key: old -> new``."""
+    return [f"{key}: {before} -> {after}" for key, (before, after) in changes(old, new).items()]
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """The same as ``{dotted key: (old, new)}``; values as JSON, or "absent"."""
     before, after = _relevant(old), _relevant(new)
-    return [
-        f"{key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key, "absent") != after.get(key, "absent")
-    ]
+    pairs = {key: (before.get(key, ABSENT), after.get(key, ABSENT)) for key in before.keys() | after.keys()}
+    return {key: pairs[key] for key in sorted(pairs) if pairs[key][0] != pairs[key][1]}
 
 
 def read_metrics(folder: Path) -> dict[str, Any] | None:
@@ -132,7 +137,7 @@ def begin(folder: Path, data: Mapping[str, Any], hardware: Mapping[str, Any]) ->
     earlier = read_json(folder / "provenance.json") or {}
     record = {
         "aunet": aunet.__version__,
-        "commit": _commit(),
+        "commit": source_commit(),
         "packages": {name: metadata.version(name) for name in _PACKAGES},
         **data,
         "attempts": [*earlier.get("attempts", []), dict(hardware)],
@@ -234,7 +239,7 @@ def _relevant(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _commit() -> str | None:
+def source_commit() -> str | None:
     """Commit of the source tree that runs, marked where it has changes; None for an installed package."""
     source = Path(__file__).parent.parent
     if not (source / ".git").exists():  # git would go up, to whatever holds the environment

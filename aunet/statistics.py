@@ -2,7 +2,8 @@
 
 Frames of a video are nearly the same picture; an interval that resamples frames is three to four times too
 narrow. Everything here starts from the confusion counts of each video, which is all that pooled F1 depends on
-(paper Eq. 5), so that thousands of resamples are a few matrix products.
+(paper Eq. 5), so that thousands of resamples are a few matrix products. The mean of a score of frames
+(``mean_intervals``) is, as F1 is, a ratio of sums over videos.
 
 Intervals are bootstrap-t intervals over videos (Efron and Tibshirani 1993, section 12.5): the deviation of
 each resample is divided by a standard error of its own, that of the linearised F1 of its videos. The plain
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import t as student  # type: ignore[import-untyped]
 from statsmodels.stats.multitest import multipletests
 
 from aunet.metrics import THRESHOLD
@@ -100,7 +102,7 @@ def f1_interval(
         seed: Of the resampling.
     """
     stacked = _stacked(counts)
-    return _interval([(1.0, stacked)], _weights(stacked, resamples, seed), level)
+    return _interval([(1.0, *_f1_terms(stacked))], _weights(stacked, resamples, seed), level)
 
 
 def au_intervals(
@@ -109,7 +111,64 @@ def au_intervals(
     """The same for the F1 of each AU by itself."""
     stacked = _stacked(counts)
     weights = _weights(stacked, resamples, seed)
-    return [_interval([(1.0, stacked[..., [au]])], weights, level) for au in range(stacked.shape[-1])]
+    return [
+        _interval([(1.0, *_f1_terms(stacked[..., [au]]))], weights, level) for au in range(stacked.shape[-1])
+    ]
+
+
+def mean_intervals(
+    sums: npt.ArrayLike,
+    counts: npt.ArrayLike,
+    level: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> list[Estimate]:
+    """Means of scores of frames, averaged over the AUs, and their intervals over videos and seeds.
+
+    For the difference of two scores of the same frames, give the sums of the frames' differences.
+
+    One seed has a bootstrap-t interval over videos. Several seeds have Student's, of the added variances of
+    videos and of seeds with Satterthwaite's degrees of freedom, as is usual where a few readers judge many
+    cases (Hillis, Statistics in Medicine 2007): where networks differ by more than videos explain, as their
+    maps do, two or three of them cannot be resampled, and bootstrap-t intervals are often as wide as can be.
+
+    Args:
+        sums: (M, S, V, num_aus), for M scores and S seeds: sum of the score over the frames of each video.
+        counts: (V, num_aus) number of frames that were summed, the same for all. An AU without any is left
+            out; at least one must have some.
+        level: Of the intervals.
+        resamples: Of videos.
+        seed: Of the resampling.
+        bounds: Least and greatest value that the scores can have.
+
+    Raises:
+        ValueError: The shapes do not fit, or there is no frame at all.
+    """
+    totals, number = np.asarray(sums, np.float64), np.asarray(counts, np.float64)
+    if totals.ndim != 4 or totals.shape[2:] != number.shape:
+        raise ValueError(f"sums {totals.shape} are not (scores, seeds, *counts' {number.shape})")
+    seen = number.sum(0) > 0
+    if not seen.any():
+        raise ValueError("there is no frame whose score could be averaged")
+    totals, number = totals[..., seen], number[:, seen]
+    seeds, videos = totals.shape[1:3]
+    weights = _weights(totals[0], resamples, seed) if seeds == 1 else None
+    estimates = []
+    for total in totals:
+        means = total.sum((0, 1)) / (seeds * number.sum(0))
+        # About the means, so that a resample without any frame of a rare AU counts as no deviation, not as 0.
+        about = total - means * number
+        if weights is not None:
+            found = _interval([(1.0, about, number[None])], weights, level, (-np.inf, np.inf))
+        else:
+            influence = (about.mean(0) / number.sum(0)).mean(1)
+            of_videos = (influence**2).sum() * videos / max(1, videos - 1)
+            of_seeds = (about.sum(1) / number.sum(0)).mean(1).var(ddof=1) / seeds
+            found = _student(of_videos, max(1, videos - 1), of_seeds, seeds - 1, level)
+        low, high = np.clip([found.low + means.mean(), found.high + means.mean()], *bounds)
+        estimates.append(Estimate(float(means.mean()), float(low), float(high), found.error))
+    return estimates
 
 
 def compare(
@@ -134,7 +193,8 @@ def compare(
     a, b = _stacked(one), _stacked(other)
     if a.shape != b.shape:
         raise ValueError(f"counts of {a.shape} and {b.shape} (seeds, videos, 3, AUs) cannot be paired")
-    found = _interval([(1.0, a), (-1.0, b)], _weights(a, resamples, seed), level, lowest=-1.0)
+    terms = (1.0, *_f1_terms(a)), (-1.0, *_f1_terms(b))
+    found = _interval(terms, _weights(a, resamples, seed), level, (-1.0, 1.0))
     return Difference(
         found.value,
         found.low,
@@ -150,6 +210,15 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(value) for value in multipletests(list(p), method="holm")[1]] if len(p) else []
 
 
+_Terms = tuple[float, Array, Array]
+"""Sign of a row, and the (S, V, num_aus) sums of videos whose ratio is what the row has for each AU."""
+
+
+def _f1_terms(counts: Array) -> tuple[Array, Array]:
+    """(S, V, num_aus) each: numerator and denominator of F1, 2 tp and 2 tp + fp + fn."""
+    return 2.0 * counts[:, :, 0], counts.sum(2) + counts[:, :, 0]
+
+
 def _weights(counts: Array, resamples: int, seed: int) -> tuple[Array, Array]:
     """(R, V) and (R, S): how often each resample takes each video and each seed."""
     seeds, videos = counts.shape[:2]
@@ -160,40 +229,55 @@ def _weights(counts: Array, resamples: int, seed: int) -> tuple[Array, Array]:
 
 
 def _interval(
-    rows: Sequence[tuple[float, Array]], weights: tuple[Array, Array], level: float, lowest: float = 0.0
+    rows: Sequence[_Terms],
+    weights: tuple[Array, Array],
+    level: float,
+    bounds: tuple[float, float] = (0.0, 1.0),
 ) -> Estimate:
-    """Estimate, from the data and from their resamples, of the signed sum of the rows' macro F1."""
+    """Estimate, from the data and from their resamples, of the signed sum of the rows' means over the AUs."""
     seeds, videos = rows[0][1].shape[:2]
     if videos < FEW_VIDEOS:
         warnings.warn(f"{videos} videos: an interval may cover less than {level:.0%}", stacklevel=3)
     value, error = (float(x[0]) for x in _value_and_error(rows, np.ones((1, videos)), np.ones((1, seeds))))
     low, high = _bootstrap_t(value, error, *_value_and_error(rows, *weights), level)
-    return Estimate(value, max(lowest, low), min(1.0, high), error)
+    return Estimate(value, max(bounds[0], low), min(bounds[1], high), error)
 
 
-def _value_and_error(
-    rows: Sequence[tuple[float, Array]], weights: Array, chosen: Array
-) -> tuple[Array, Array]:
-    """(R,) signed sum of the rows' macro F1 and its standard error, for (R, V) and (R, S) multiplicities."""
+def _value_and_error(rows: Sequence[_Terms], weights: Array, chosen: Array) -> tuple[Array, Array]:
+    """(R,) signed sum of the rows' means and its standard error, for (R, V) and (R, S) multiplicities."""
     seeds, videos = chosen.shape[1], weights.shape[1]
     per_seed = np.zeros((seeds, len(weights)))
-    influence = np.zeros((videos, len(weights)))
+    factors: list[Array] = []
+    columns: list[Array] = []
     for number in range(seeds):
         share = chosen[:, number] / seeds
-        for sign, counts in rows:
-            twice, total = 2.0 * counts[number, :, 0], counts[number].sum(1) + counts[number, :, 0]
-            denominator = weights @ total
-            safe = np.where(denominator > 0, denominator, 1.0)
-            f1 = (weights @ twice) / safe
-            per_seed[number] += sign * f1.mean(1)
-            # How much each video moves the macro F1: its numerator less F1 times its denominator.
-            scale = sign * share[:, None] / (safe * f1.shape[1])
-            influence += twice @ scale.T - total @ (f1 * scale).T
+        for sign, numerators, denominators in rows:
+            numerator, denominator = numerators[number], denominators[number]
+            total = weights @ denominator
+            safe = np.where(total > 0, total, 1.0)
+            ratio = (weights @ numerator) / safe
+            per_seed[number] += sign * ratio.mean(1)
+            # How much each video moves the macro mean: its numerator less the ratio times its denominator.
+            scale = sign * share[:, None] / (safe * ratio.shape[1])
+            factors += [scale, -ratio * scale]
+            columns += [numerator, denominator]
+    influence = np.concatenate(factors, 1) @ np.concatenate(columns, 1).T
     value = np.einsum("rs,sr->r", chosen, per_seed) / seeds
-    variance = np.einsum("rv,vr->r", weights, influence**2) * videos / max(1, videos - 1)
+    variance = np.einsum("rv,rv,rv->r", weights, influence, influence) * videos / max(1, videos - 1)
     if seeds > 1:
         variance += np.einsum("rs,sr->r", chosen, (per_seed - value) ** 2) / (seeds * (seeds - 1))
     return value, np.sqrt(variance)
+
+
+def _student(one: float, freedom: int, other: float, other_freedom: int, level: float) -> Estimate:
+    """Interval around 0 for the sum of two independent variances (Satterthwaite, Biometrics 1946)."""
+    variance = one + other
+    if not variance:
+        return Estimate(0.0, 0.0, 0.0, 0.0)
+    both = variance**2 / (one**2 / freedom + other**2 / other_freedom)
+    error = float(np.sqrt(variance))
+    reach = float(student.ppf((1 + level) / 2, both)) * error
+    return Estimate(0.0, -reach, reach, error)
 
 
 def _bootstrap_t(

@@ -28,7 +28,9 @@ from aunet.host import configure_host, describe_host, quiet_lightning
 from aunet.locks import locked
 from aunet.module import ActionUnitModule
 from aunet.network import forward_flops
-from aunet.tracking import close_loggers
+from aunet.tracking.attempts import describe
+from aunet.tracking.loggers import close_loggers
+from aunet.tracking.results import log_results, may_send_faces
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +95,30 @@ def load(run_dir: str | Path) -> ActionUnitModule:
         RunError: The folder holds no configuration or no weights.
     """
     folder = Path(run_dir)
+    module = _built(folder)
+    module.load_state_dict(
+        torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+    )
+    return module.eval()
+
+
+def load_untrained(run_dir: str | Path, seed: int = 0) -> ActionUnitModule:
+    """The same network with random weights, in evaluation mode: what the shape alone gives.
+
+    Args:
+        run_dir: A finished run's folder.
+        seed: Of the weights; the caller's random numbers stay as they are.
+
+    Raises:
+        RunError: As ``load``.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return _built(Path(run_dir)).eval()
+
+
+def _built(folder: Path) -> ActionUnitModule:
+    """The module of a finished run as its configuration builds it, without any trained weights."""
     if not (folder / "config.yaml").exists() or not (folder / "best.ckpt").exists():
         raise runs.RunError(f"{folder} is no finished run: config.yaml or best.ckpt is missing")
     cfg = OmegaConf.load(folder / "config.yaml")
@@ -104,10 +130,7 @@ def load(run_dir: str | Path) -> ActionUnitModule:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # said when the run was trained
         module: ActionUnitModule = instantiate(cfg.model, _convert_="all")
-    module.load_state_dict(
-        torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
-    )
-    return module.eval()
+    return module
 
 
 def load_data(run_dir: str | Path, root: str | Path | None = None) -> FrameDataModule:
@@ -178,6 +201,7 @@ def _attempt(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """Trains, evaluates the best epoch and finishes the run folder, which this process holds."""
     config, datamodule, place = _checked(cfg, folder)
     title = _title(cfg)
+    with_faces = may_send_faces(config["log_frames"], config["data"]["name"])
     with runs.replacing(folder / "config.yaml") as temporary:
         OmegaConf.save(OmegaConf.create(config), temporary)
     data = {"data_fingerprint": datamodule.fingerprint(), "splits": summary_counts(datamodule.tables)}
@@ -187,13 +211,12 @@ def _attempt(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     started = time.perf_counter()
     try:
         for logger in loggers:
-            logger.log_hyperparams(config)
+            logger.log_hyperparams(describe(folder, config))
         module, trainer = fit(cfg, datamodule, folder, title, loggers, place)
         metrics: dict[str, Any] = dict(evaluate(module, datamodule, trainer, folder))
         # Lightning sets trainer.callbacks without declaring it.
         history = next(c for c in trainer.callbacks if isinstance(c, History))  # type: ignore[attr-defined]
-        for logger in loggers:
-            logger.log_metrics({f"best/{k}": v for k, v in metrics.items() if k.startswith("val/")})
+        log_results(loggers, module, datamodule, folder, trainer.global_step, with_faces)
         metrics |= {
             "row": cfg.name,
             "title": cfg.title,

@@ -10,7 +10,8 @@ import itertools
 from pathlib import Path
 
 from aunet.reproduce import run
-from aunet.results import more_than_chance, seed_counts
+from aunet.results import seed_counts
+from aunet.rows import more_than_chance
 from aunet.runs import replacing
 from aunet.statistics import compare, f1_interval, holm
 

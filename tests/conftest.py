@@ -1,6 +1,7 @@
-"""Fixtures shared by the tests: a tiny Aff-Wild2 folder, and runs on it."""
+"""Fixtures shared by the tests: a tiny Aff-Wild2 folder, runs on it, and a user without any key."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hydra
@@ -33,3 +34,21 @@ def compose(affwild2, tmp_path) -> Callable[..., DictConfig]:
             )
 
     return composed
+
+
+@pytest.fixture
+def nobody(tmp_path, monkeypatch) -> Iterator[None]:
+    """A user without any key or setting of wandb, which reads them once."""
+    import wandb
+
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "home"))
+    for kind in ("CACHE", "CONFIG", "DATA"):
+        monkeypatch.setenv(f"WANDB_{kind}_DIR", str(tmp_path / "home" / kind.lower()))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB__DISABLE_STATS", "true")
+    wandb.teardown()
+    yield
+    wandb.teardown()

@@ -23,11 +23,24 @@ PROVENANCE = {
     "commit": "abc1234",
     "packages": {"torch": "2.6.0"},
     "splits": {
-        "train": {"videos": 20, "frames": 480, "positives": [9]},
-        "val": {"videos": 16, "frames": 192, "positives": [3]},
+        "train": {
+            "videos": 20,
+            "frames": 480,
+            "positives": [9, 0, 24],
+            "known": [480, 0, 47],
+            "left_out": {},
+        },
+        "val": {
+            "videos": 16,
+            "frames": 192,
+            "positives": [3, 4, 5],
+            "known": [192] * 3,
+            "left_out": {"-1": 7},
+        },
     },
     "attempts": [{"system": "Linux", "cores": 2}],
 }
+"""Of runs with the AUs above."""
 
 
 def predictions(

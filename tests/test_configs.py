@@ -18,6 +18,7 @@ from pytorch_lightning.loggers import Logger
 from aunet.config import CONF
 from aunet.module import ActionUnitModule
 from aunet.results import TABLE1
+from aunet.tracking.loggers import close_loggers
 from aunet.train import train
 
 GROUPS = (
@@ -70,15 +71,17 @@ def test_trainer_builds(compose, trainer):
 
 
 @pytest.mark.parametrize("logger", options("logger"))
-def test_logger_builds(compose, logger, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
+@pytest.mark.usefixtures("nobody")
+def test_logger_builds(compose, logger, tmp_path):
     cfg = compose(f"logger={logger}", "experiment=table1/ours", "seed=3")
     if logger == "none":
         assert not cfg.logger
         return
     built = instantiate(cfg.logger, _convert_="all")
     assert isinstance(built, Logger)
-    assert built.save_dir == cfg.out_dir
+    built.log_metrics({"val/f1": 0.5}, step=1)
+    close_loggers([built], succeeded=True)
+    assert any(path.is_file() for path in tmp_path.rglob("*"))
 
 
 @pytest.mark.parametrize("option", [f"{g}={o}" for g in ("sampling", "augmentation") for o in options(g)])

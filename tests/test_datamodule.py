@@ -313,3 +313,12 @@ def test_workers_and_threads_by_default(monkeypatch, tmp_path):
     assert [chosen(cores, True) for cores in (2, 32)] == [(2, 1), (8, 1)]
     assert chosen(4, True, workers=0) == (0, 4)
     assert chosen(4, False, workers=3, threads=2) == (3, 2)
+
+
+def test_single_frames_are_those_of_the_table(root):
+    module = datamodule(root)
+    rows = [4, 0, 4]
+    frames = module.frames("val", rows)
+    assert frames.dtype == np.uint8
+    for frame, row in zip(frames, rows, strict=True):
+        assert np.abs(frame.astype(int) - pillow(module.tables["val"], row)).max() <= 1

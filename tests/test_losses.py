@@ -202,6 +202,17 @@ def test_contract(loss):
     assert value.item() == pytest.approx(sum(alone) / known.sum().item(), rel=1e-12)
 
 
+def test_elements_are_what_each_costs_alone(loss):
+    logits, labels = batch()
+    elements, known = loss.elements(logits.detach(), labels)
+    assert torch.equal(known, labels >= 0)
+    assert (elements[~known] == 0).all()
+    for row, column in ((labels == value).nonzero()[0] for value in (0, 1)):
+        only = torch.full_like(labels, -1)
+        only[row, column] = labels[row, column]
+        assert loss(logits, only).item() == pytest.approx(elements[row, column].item(), rel=1e-12)
+
+
 def test_sure_and_right_costs_nothing_sure_and_wrong_much(loss):
     sure = torch.full((1, 12), 100.0)
     assert loss(sure, torch.ones(1, 12)).item() == pytest.approx(0, abs=1e-30)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics as reference
+from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 
 from aunet.losses import BinaryCrossEntropy
@@ -19,6 +20,7 @@ from aunet.measures import (
     ece,
     macro,
     matthews_correlation,
+    reliability,
     roc_auc,
     skew_normalised_f1,
     summary,
@@ -118,6 +120,19 @@ def test_counts_of_a_whole_data_set_do_not_overflow():
 def test_a_probability_of_1_lies_in_the_last_bin():
     probs, labels = np.array([[1.0], [0.95], [0.5]]), np.array([[0], [1], [0]], np.int8)
     assert ece(probs, labels) == pytest.approx((abs(1.95 - 1) + 0.5) / 3)
+
+
+def test_reliability_agrees_with_scikit_learn():
+    """scikit-learn's bins have their upper ends instead: no probability lies on one."""
+    rng = np.random.default_rng(0)
+    probs, labels = rng.uniform(0.001, 0.999, (500, 2)), rng.integers(-1, 2, (500, 2)).astype(np.int8)
+    frames, promised, present = reliability(probs, labels, bins=10)
+    for au in range(2):
+        known, some = labels[:, au] >= 0, frames[:, au] > 0
+        share, mean = calibration_curve(labels[known, au], probs[known, au], n_bins=10)
+        assert frames[:, au].sum() == known.sum()
+        np.testing.assert_allclose(present[some, au] / frames[some, au], share)
+        np.testing.assert_allclose(promised[some, au] / frames[some, au], mean)
 
 
 def test_skew_normalised_f1_is_f1_where_frames_of_the_rarer_class_are_repeated():

@@ -6,10 +6,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, precision_score, recall_score
 
 from aunet.facs import AFFWILD2
-from aunet.metrics import all_present_f1, confusion_counts, f1_metrics, f1_per_au, random_f1
+from aunet.metrics import (
+    all_present_f1,
+    confusion_counts,
+    f1_metrics,
+    f1_per_au,
+    precision_per_au,
+    random_f1,
+    recall_per_au,
+)
 
 # Aff-Wild2's training split in the third ABAW challenge: frames, and frames in which each AU is present.
 FRAMES = 1_356_861
@@ -29,12 +37,12 @@ def predictions(draw):
     return probs, labels
 
 
-def sklearn_f1(probs, labels):
-    """F1 of each AU over its known labels, by scikit-learn."""
+def sklearns(score, probs, labels):
+    """A score of each AU over its known labels, by scikit-learn."""
     scores = []
     for p, y in zip(probs.T, labels.T, strict=True):
         known = y >= 0
-        scores.append(f1_score(y[known], p[known] >= 0.5, zero_division=0) if known.any() else 0.0)
+        scores.append(score(y[known], p[known] >= 0.5, zero_division=0) if known.any() else 0.0)
     return np.array(scores)
 
 
@@ -45,9 +53,21 @@ def test_f1_agrees_with_scikit_learn(case):
     counts = confusion_counts(probs, labels)
     assert counts.shape == (3, labels.shape[1])
     assert counts.dtype == np.int64
-    np.testing.assert_allclose(f1_per_au(counts), sklearn_f1(probs, labels), atol=1e-6)
+    np.testing.assert_allclose(f1_per_au(counts), sklearns(f1_score, probs, labels), atol=1e-6)
     aus = range(labels.shape[1])
-    assert f1_metrics(counts, aus)["val/f1"] == pytest.approx(sklearn_f1(probs, labels).mean(), abs=1e-6)
+    assert f1_metrics(counts, aus)["val/f1"] == pytest.approx(
+        sklearns(f1_score, probs, labels).mean(), abs=1e-6
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(predictions())
+def test_precision_and_recall_agree_with_scikit_learn(case):
+    counts = confusion_counts(*case)
+    for ours, theirs in ((precision_per_au, precision_score), (recall_per_au, recall_score)):
+        found = ours(counts)
+        np.testing.assert_allclose(found, sklearns(theirs, *case), atol=1e-12)
+        np.testing.assert_array_equal(ours(torch.from_numpy(counts)).numpy(), found)
 
 
 @settings(max_examples=30, deadline=None)

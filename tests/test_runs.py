@@ -20,6 +20,8 @@ CONFIG = {
     "out_dir": "runs/adhoc/ours/seed0",
     "progress": True,
     "checkpoint_minutes": 15,
+    "dynamics_every": 50,
+    "log_frames": "auto",
     "sampling": {"stride": 1},
     "augmentation": None,
     "host": {"threads": 2, "tf32": False},

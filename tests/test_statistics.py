@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import stats
 
 from aunet.metrics import confusion_counts, f1_per_au
-from aunet.statistics import au_intervals, compare, f1_interval, holm, video_counts
+from aunet.statistics import au_intervals, compare, f1_interval, holm, mean_intervals, video_counts
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* videos. an interval may cover less")
 
@@ -146,3 +147,93 @@ def test_aus_that_nobody_shows_and_nobody_detects_count_zero():
     probs = np.where(labels == 1, 0.9, 0.1)
     estimate = f1_interval(video_counts(probs, labels, video))
     assert (estimate.value, estimate.low, estimate.high) == (0.5, 0.5, 0.5)
+
+
+def test_the_mean_of_scores_weighs_frames_equally_and_then_aus():
+    sums = np.array([[[3.0, 0.0, 1.0], [1.0, 0.0, 0.0]], [[1.0, 0.0, 1.0], [1.0, 0.0, 1.0]]])
+    counts = np.array([[3, 0, 1], [1, 0, 3]])
+    (found,) = mean_intervals(sums[None], counts, resamples=100)
+    assert found.value == pytest.approx(
+        np.mean([(4 / 4 + 1 / 4) / 2, (2 / 4 + 2 / 4) / 2])
+    )  # nobody shows AU 2
+
+
+def test_the_standard_error_of_a_mean_is_that_of_resampled_videos():
+    rng = np.random.default_rng(1)
+    sums, counts = simulation.scored(rng, 150)
+    resampled = []
+    for _ in range(1000):
+        drawn = rng.integers(150, size=150)
+        resampled.append((sums[drawn].sum(0) / counts[drawn].sum(0)).mean())
+    (found,) = mean_intervals(sums[None, None], counts)
+    assert found.error == pytest.approx(np.std(resampled), rel=0.1)
+    low, high = np.quantile(resampled, [0.025, 0.975])  # with so many videos both kinds of interval agree
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.15 * (high - low))
+
+
+@pytest.mark.parametrize(("videos", "at_least"), [(27, 0.90), (105, 0.92)])
+def test_intervals_of_means_cover(videos, at_least):
+    assert at_least - 0.02 <= simulation.mean_coverage(videos, 1, 0.0, 300)[0] <= 0.99
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("spread", [0.0, 0.03, 0.2])
+def test_intervals_of_means_cover_where_seeds_differ(spread, seeds):
+    share, widths = simulation.mean_coverage(60, seeds, spread, 300)
+    assert 0.84 <= share <= 0.99  # least where two seeds differ much: 88% of 2,000
+    assert np.quantile(widths, 0.9) < 3 * np.median(widths)  # unlike those that resample few seeds
+
+
+def test_seeds_that_differ_give_students_interval():
+    """Of videos that do not differ: the textbook's for the mean of three numbers."""
+    rng = np.random.default_rng(4)
+    counts, values = rng.integers(1, 9, (50, 2)), np.array([0.2, 0.5, 0.35])
+    (found,) = mean_intervals((values[:, None, None] * counts)[None], counts, bounds=(-9, 9))
+    low, high = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
+    assert (found.value, found.low, found.high) == pytest.approx((values.mean(), low, high))
+
+
+def test_a_difference_of_scores_is_the_score_of_differences():
+    """Paired: what both have in common in a video leaves the interval."""
+    rng = np.random.default_rng(2)
+    sums, counts = simulation.scored(rng, 60)
+    better = sums + 0.1 * counts + 0.01 * rng.normal(size=sums.shape) * np.sqrt(counts)
+    one, other, less = mean_intervals(
+        np.stack([better, sums, better - sums])[:, None], counts, bounds=(-1, 2)
+    )
+    assert less.value == pytest.approx(one.value - other.value)
+    assert less.error < 0.2 * other.error
+    assert less.low <= 0.1 <= less.high
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3))
+def test_a_constant_moves_the_interval_and_nothing_else(seed, seeds):
+    rng = np.random.default_rng(seed)
+    sums, counts = zip(*(simulation.scored(rng, 12) for _ in range(seeds)), strict=True)
+    shared = counts[0]
+    assume(shared.any())
+    sums = np.stack(sums)
+    found, moved = mean_intervals(np.stack([sums, sums + 5 * shared]), shared, resamples=50, bounds=(-99, 99))
+    assert (moved.value, moved.low, moved.high) == pytest.approx(
+        (found.value + 5, found.low + 5, found.high + 5)
+    )
+    assert moved.error == pytest.approx(found.error)
+
+
+def test_intervals_of_means_stay_within_bounds_and_widen_with_seeds_that_differ():
+    rng = np.random.default_rng(3)
+    sums, counts = simulation.scored(rng, 60)
+    seeds = np.stack([sums, sums * 0.5, sums * 1.3])
+    one, several = (mean_intervals(s[None], counts)[0] for s in (seeds[:1], seeds))
+    assert several.error > 2 * one.error
+    assert 0 <= several.low < several.high <= 1
+    full, nothing = mean_intervals(np.stack([counts, 0 * counts])[:, None], counts)
+    assert (full.low, full.high, nothing.low, nothing.high) == pytest.approx((1, 1, 0, 0))
+
+
+def test_means_that_cannot_be_taken_are_refused():
+    with pytest.raises(ValueError, match="are not"):
+        mean_intervals(np.zeros((1, 2, 3)), np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="no frame"):
+        mean_intervals(np.zeros((1, 1, 2, 3)), np.zeros((2, 3)))

@@ -17,7 +17,8 @@ from run_folders import predictions, write_run
 from aunet.columns import MEASURES, au_cells, measure_cells, notes, result_cells, shown_parts
 from aunet.config import CONF
 from aunet.facs import AFFWILD2, au_column
-from aunet.results import TABLE1, Row, Table, read_table
+from aunet.results import TABLE1, read_table
+from aunet.rows import Row, Table
 from aunet.statistics import Difference, Estimate
 from aunet.tables import TEXT, as_csv, as_json, latex, markdown, print_table, terminal, write_table
 

@@ -21,7 +21,7 @@ from aunet.callbacks import StepSeed
 from aunet.config import CONF
 from aunet.data.faults import DataError
 from aunet.data.folds import DISFA_PARTS, fold_splits
-from aunet.train import load, train
+from aunet.train import load, load_data, train
 from aunet.weights import WeightsError
 
 ROOT = Path(__file__).parent.parent
@@ -39,7 +39,9 @@ def test_run_folder_says_everything_about_itself(finished):
     cfg, folder, metrics = finished
     assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == {
         "config.yaml", "provenance.json", "best.ckpt", "history.csv", "predictions.npz", "metrics.json",
+        "train.log",
     }  # fmt: skip
+    assert "BatchNorm drift" in (folder / "train.log").read_text()  # after eight steps
     assert json.loads((folder / "metrics.json").read_text()) == metrics
     with np.load(folder / "predictions.npz", allow_pickle=False) as predictions:
         logits, labels = predictions["logits"], predictions["labels"]
@@ -78,6 +80,28 @@ def test_loss_weights_travel_with_the_checkpoint(finished):
     train_split = json.loads((folder / "provenance.json").read_text())["splits"]["train"]
     weights = np.array(train_split["known"]) / (2 * np.array(train_split["positives"]))
     np.testing.assert_allclose(load(folder).loss.pos_weight.numpy(), weights, rtol=1e-6)
+
+
+def test_data_of_a_run_are_read_again_and_fit_its_predictions(finished, affwild2, tmp_path):
+    _, folder, _ = finished
+    with np.load(folder / "predictions.npz") as predictions:
+        for root in (None, shutil.copytree(affwild2, tmp_path / "moved")):
+            table = load_data(folder, root).tables["val"]
+            np.testing.assert_array_equal(table.labels, predictions["labels"])
+            np.testing.assert_array_equal(np.array(table.videos)[table.video], predictions["video"])
+            np.testing.assert_array_equal(table.frame, predictions["frame"])
+
+
+def test_data_that_are_gone_or_others_are_refused(finished, tmp_path):
+    _, folder, _ = finished
+    with pytest.raises(DataError, match=r"nowhere, the data of .* is not there"):
+        load_data(folder, tmp_path / "nowhere")
+    write_affwild2(tmp_path / "others", seed=5)
+    with pytest.raises(runs.RunError, match="holds other data than those of"):
+        load_data(folder, tmp_path / "others")
+    (folder / "metrics.json").unlink()
+    with pytest.raises(runs.RunError, match="is no finished run"):
+        load_data(folder)
 
 
 def test_finished_run_is_skipped(finished):
@@ -198,6 +222,7 @@ def test_run_interrupted_within_an_epoch_goes_on_with_the_next_batch(
     histories = [(Path(cfg.out_dir) / "history.csv").read_text().splitlines() for cfg in (whole, cut)]
     first, second = ([row.split(",")[3] for row in history] for history in histories)
     assert first == second
+    assert all(0 < float(row.split(",")[1]) < 200 for row in histories[1][1:])  # seconds since it went on
 
 
 def test_bad_pictures_stop_a_run_by_name_and_can_be_skipped_then(compose, affwild2, tmp_path, caplog):

@@ -1,5 +1,6 @@
 """Streams batches: their order, worker processes, the way to the device, and where an epoch goes on."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -76,6 +77,9 @@ class FrameLoader(DataLoader[Batch]):
             to the caller.
         side: Stream of the copies; needed with ``move``.
         on_skipped: Told the rows whose pictures could not be used, of each batch that has such.
+
+    Attributes:
+        waited: Seconds that whoever takes the batches has waited for them, in the iteration under way.
     """
 
     def __init__(
@@ -100,14 +104,21 @@ class FrameLoader(DataLoader[Batch]):
         self.move = move
         self.side = side
         self.on_skipped = on_skipped
+        self.waited = 0.0
         self._given = 0
 
     # torch declares its own private iterator class here; a generator serves every caller.
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         self._given = self.batches.first()
+        self.waited = 0.0
         loaded = self._loaded()
         moved = prefetched(loaded, self.move, self.side) if self.move and self.side else loaded
-        for batch in moved:
+        while True:
+            asked = time.perf_counter()
+            batch = next(moved, None)
+            self.waited += time.perf_counter() - asked
+            if batch is None:
+                return
             self._given += 1
             yield batch
 

@@ -1,8 +1,10 @@
-"""Whole epochs of ``ours``: ``epochs.py SIDE FRAMES BATCH_SIZE OUT``, a contestant of the benchmarks.
+"""Whole epochs: ``epochs.py SIDE FRAMES BATCH_SIZE OUT [OVERRIDE ...]``, a contestant of the benchmarks.
 
-    ours    ``aunet.train``, with all that it does: loader, metrics, history, checkpoints, bar
+    ours    ``aunet.train`` of row ``ours``, with all that it does: loader, metrics, history, checkpoints, bar
     stock   what a user writes with stock Lightning: Pillow, two workers, torchmetrics, defaults elsewhere
     bare    a loop of plain torch over decoded frames in memory, in a process set up as ours
+
+Overrides are of the configuration of ours.
 
 An epoch is training and validation, and ends when the next one could begin. The first question starts the
 first epoch. Of ours and stock, answers also tell how long training waited for ``next(loader)``.
@@ -13,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +102,7 @@ def make_trainer(callbacks: list[pl.Callback], **options: Any) -> pl.Trainer:
     return pl.Trainer(callbacks=[Gate(_questions, waits), *callbacks], profiler=waits, **options)
 
 
-def ours(data: Path, batch_size: int, out: Path) -> None:
+def ours(data: Path, batch_size: int, out: Path, overrides: Sequence[str] = ()) -> None:
     """Epochs by ``aunet.train`` as the command line starts it."""
     from aunet.train import train
 
@@ -109,7 +112,8 @@ def ours(data: Path, batch_size: int, out: Path) -> None:
     cfg = compose([
         "experiment=table1/ours", "data=affwild2", f"data.root={quoted(str(data))}", "bn_momentum=0.1",
         f"batch_size={batch_size}", f"out_dir={quoted(str(out))}", f"epochs={EPOCHS}",
-        "trainer._target_=epochs.make_trainer",
+        f"runs={quoted(str(out))}",
+        "trainer._target_=epochs.make_trainer", *overrides,
     ])  # fmt: skip
     train(cfg)
 
@@ -213,14 +217,14 @@ def _in_memory(table: FrameTable) -> Tensor:
     return torch.frombuffer(pixels, dtype=torch.uint8).view(len(table), *table.source.raw)  # type: ignore[misc]
 
 
-def main(side: str, data: Path, batch_size: int, out: Path) -> None:
+def main(side: str, data: Path, batch_size: int, out: Path, overrides: Sequence[str] = ()) -> None:
     """Trains until nobody asks any more; what was written goes with it."""
     global _questions
     _questions = Questions()
     folder = Path(tempfile.mkdtemp(prefix=f"{side}-", dir=out))
     try:
         if side == "ours":
-            ours(data, batch_size, folder)
+            ours(data, batch_size, folder, overrides)
         elif side == "stock":
             stock(data, batch_size, folder, _questions)
         else:
@@ -230,4 +234,4 @@ def main(side: str, data: Path, batch_size: int, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), sys.argv[5:])

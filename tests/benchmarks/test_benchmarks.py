@@ -1,4 +1,7 @@
-"""The benchmarks run, on tiny data, and write what their readers look for. No time is asserted."""
+"""The benchmarks run, on tiny data, and write what their readers look for: ``make test-bench``.
+
+No time is asserted.
+"""
 
 import json
 import os
@@ -9,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parent.parent / "experiments" / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "experiments" / "benchmarks"
 
 
 @pytest.fixture
@@ -82,7 +85,7 @@ def test_launchers(bench):
     found, text = bench("launchers.py", "launchers")
     assert set(found["table1"]) == {"serial", "local"}
     assert all(seconds > 0 for side in found["table1"].values() for seconds in side)
-    assert "local" in found["overhead"]
+    assert set(found["overhead"]["local"]) == {"row", "once"}
     assert "| serial |" in text
 
 
@@ -103,3 +106,11 @@ def test_predict(bench):
     assert found["files"]["int8"]["bytes"] < found["files"]["onnx"]["bytes"] * 2
     assert {"val_f1_floats", "val_f1_int8"} <= set(found["files"]["int8"])
     assert all(f", {side} |" in text for side in sides)
+
+
+def test_logging(bench):
+    found, text = bench("loggers.py", "logging")
+    assert set(found["seconds"]) == {"csv", "none"}
+    ((low, high),) = found["cost_ranges"].values()
+    assert -1 < low <= found["cost"]["csv"] <= high
+    assert all(f"| {name} |" in text for name in found["seconds"])

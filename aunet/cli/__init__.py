@@ -1,0 +1,53 @@
+"""The ``aunet`` command: parses, calls, prints.
+
+aunet train [OVERRIDE ...]            one run, or with --multirun a sweep (Hydra's syntax)
+aunet data render OUT [--size NAME]   the rendered faces
+aunet data check DATA [OVERRIDE ...]  everything that is wrong with a data set or a store
+aunet data pack DATA [OVERRIDE ...]   a packed store of a data set
+aunet table RUNS ...                  the table of one sweep or several
+aunet report RUNS ... -o FILE         one page about them: tables, figures, frames
+aunet status RUNS ...                 how far each run of a sweep is, live
+aunet attention RUNS ...              where networks look, scored where the truth is known
+aunet export RUN                      the network in one file: ONNX or torch.export, and its model card
+aunet card RUN                        the model card of a run, or of a row with all its seeds
+aunet sync RUNS ...                   upload runs that were logged offline
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from aunet.cli import data, export, networks, sweeps
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the console command.
+
+    Args:
+        arguments: Without the program's name; those of the process if None.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["train"]:  # Hydra parses the rest
+        from aunet.command import main as train
+
+        sys.argv = ["aunet train", *given[1:]]
+        train()
+        return
+    parser = argparse.ArgumentParser(prog="aunet", description="Facial Action Unit detection.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser("train", help="train one row, or a sweep: aunet train experiment=table1/ours")
+    for family in (data, sweeps, networks, export):
+        family.add(commands)
+    options, rest = parser.parse_known_args(given)
+    # argparse takes positional arguments in one piece only; overrides may stand between options.
+    if any(word.startswith("-") or "=" not in word for word in rest) or (rest and "overrides" not in options):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides += rest
+    try:
+        options.call(options)
+    except (ValueError, OSError, RuntimeError) as error:
+        if "code" not in options:
+            sys.exit(f"aunet: {error}")
+        print(f"aunet: {error}", file=sys.stderr)
+        sys.exit(options.code)

@@ -1,0 +1,5 @@
+"""``python -m aunet.cli``."""
+
+from aunet.cli import main
+
+main()
