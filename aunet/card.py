@@ -18,6 +18,7 @@ from aunet.columns import NONE
 from aunet.measures import macro, summary
 from aunet.metrics import all_present_f1, confusion_counts, f1_per_au, random_f1
 from aunet.predictions import probabilities
+from aunet.report.facts import split_lines
 from aunet.runs import RunError, read_json, read_metrics
 from aunet.statistics import FEW_VIDEOS, Estimate, au_intervals, f1_interval, video_counts
 from aunet.tables import markdown_table
@@ -81,7 +82,12 @@ def model_card(folders: Sequence[Path], exported: Mapping[str, Any] | None = Non
     if len({(run["recipe_digest"], run["data_fingerprint"]) for run in runs}) > 1:
         raise RunError(f"{folders[0].parent}: runs of different configurations or data share no model card")
     config = read_config(folders[0])
-    provenance = read_json(folders[0] / "provenance.json") or {}
+    record = folders[0] / "provenance.json"
+    provenance = read_json(record) or {}
+    try:
+        splits = split_lines(provenance.get("splits", {}))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{record}: not the record of a run ({error!r}); train the run anew") from None
     evidence = _evidence(folders, runs)
     seeds = [run["seed"] for run in runs]
     tuned = about["tuned_thresholds"].values() if len(runs) == 1 else [None] * len(about["aus"])
@@ -110,7 +116,7 @@ def model_card(folders: Sequence[Path], exported: Mapping[str, Any] | None = Non
         macro_tuned=macro(evidence.measures["f1_tuned"]) if evidence.measures else None,
         test_f1=[run["test/f1"] for run in runs if "test/f1" in run],
         results=_results(about, runs[0], evidence, list(tuned)),
-        splits=_splits(provenance),
+        splits=markdown_table(["split", "videos", "frames", "left out"], splits),
         training=_training(config),
         limits=_limits(about, evidence, len(runs)),
         weights=_weights(config["model"]["network"]["backbone"], about["pretrained"]),
@@ -195,20 +201,6 @@ def _always(evidence: Evidence) -> npt.NDArray[np.float64]:
     return f1_per_au(confusion_counts(np.ones_like(evidence.labels), evidence.labels))
 
 
-def _splits(provenance: Mapping[str, Any]) -> str:
-    lines = [
-        [
-            split,
-            str(counts["videos"]),
-            str(counts["frames"]),
-            ", ".join(f"{number} {why}" for why, number in counts.get("left_out", {}).items() if number)
-            or NONE,
-        ]
-        for split, counts in provenance.get("splits", {}).items()
-    ]
-    return markdown_table(["split", "videos", "frames", "left out"], lines)
-
-
 def _training(config: Mapping[str, Any]) -> dict[str, str]:
     """The recipe's main values, as far as the configuration has them under these names."""
     model = config["model"]
@@ -216,6 +208,7 @@ def _training(config: Mapping[str, Any]) -> dict[str, str]:
         "loss": model["loss"],
         "weights of the loss": model["loss"].get("weighting"),
         "optimiser": model["optimizer"],
+        "schedule": model.get("scheduler"),
         "sampling": config.get("sampling"),
         "augmentation": config.get("augmentation"),
     }

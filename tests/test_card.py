@@ -239,11 +239,21 @@ def test_command_writes_or_prints(write, tmp_path, capsys):
     )
 
 
-@pytest.mark.parametrize("damage", ["config.yaml", "metrics.json", "predictions.npz"])
+@pytest.mark.parametrize("damage", ["config.yaml", "metrics.json", "predictions.npz", "provenance.json"])
 def test_damaged_runs_are_named(write, damage):
     folder = write()
     (folder / damage).write_bytes(b"{")
     with pytest.raises(RunError, match=damage):
+        model_card([folder])
+
+
+def test_splits_are_those_of_the_record(write):
+    folder = write()
+    found = table(model_card([folder]), "split")
+    assert found["val"] == {"split": "val", "videos": "16", "frames": "192", "left out": "7 -1"}
+    assert found["train"]["left out"] == "nothing"
+    (folder / "provenance.json").write_text('{"splits": {"val": {"videos": 16}}}')
+    with pytest.raises(RunError, match=r"provenance\.json: not the record of a run"):
         model_card([folder])
 
 

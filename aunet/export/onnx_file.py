@@ -48,18 +48,26 @@ def write(model: onnx.ModelProto, path: Path, metadata: Mapping[str, Any]) -> No
     onnx.save(model, str(path))
 
 
-def opened(path: str | Path, threads: int | None = None) -> Network:
-    """What a file gives on this machine's processor.
+def opened(path: str | Path) -> Network:
+    """What a file gives on this machine's processor."""
+    runs = session(path)
+    return lambda frames: runs.run(None, {INPUT: frames})
+
+
+def session(path: str | Path, profile: Path | None = None) -> onnxruntime.InferenceSession:
+    """A file ready to run on this machine's processor, by as many threads as torch uses.
 
     Args:
         path: The file.
-        threads: That compute; None: as many as torch uses.
+        profile: Beginning of the name of a file for ONNX Runtime's profile; None: none is made.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or torch.get_num_threads()
+    options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors only
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda frames: session.run(None, {INPUT: frames})
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _plain(model: onnx.ModelProto) -> onnx.ModelProto:
