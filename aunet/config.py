@@ -36,9 +36,20 @@ def data_module(path: str | Path, name: str | None = None, overrides: Sequence[s
     Raises:
         DataError: There is nothing at ``path``, or the overrides are not understood.
     """
-    place = [f"data={name or detect(Path(path))}", f"data.root={quoted(str(path))}"]
+    return named_data([f"data={name or detect(Path(path))}", f"data.root={quoted(str(path))}", *overrides])
+
+
+def named_data(overrides: Sequence[str]) -> FrameDataModule:
+    """The data module that overrides name.
+
+    Args:
+        overrides: As on the command line, for instance ``["data=affwild2", "data.root=DIR"]``.
+
+    Raises:
+        DataError: The overrides are not understood.
+    """
     try:
-        module: FrameDataModule = instantiate(compose([*place, *overrides]).data, _convert_="all")
+        module: FrameDataModule = instantiate(compose(overrides).data, _convert_="all")
     except (CompactHydraException, OmegaConfBaseException) as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) else None
         raise DataError(str(cause or error)) from None

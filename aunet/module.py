@@ -99,6 +99,10 @@ class ActionUnitModule(pl.LightningModule):
             positives, known = datamodule.training_counts()
             self.loss.set_counts(torch.from_numpy(positives), torch.from_numpy(known))  # type: ignore[operator]
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Lets a checkpoint carry how its pictures were prepared; ``aunet.train.load`` compares it."""
+        checkpoint["preprocessing"] = self.network.preprocessing()
+
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Loss of one batch, for callbacks with logits and labels; on several devices of the whole batch."""
         logits, labels = whole_batch(self.batch_logits(batch)), whole_batch(batch["labels"])

@@ -1,13 +1,13 @@
 """AUNet: pixels to AU logits. A pure nn.Module that knows no config, path or loss."""
 
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from aunet.facs import CROP_SIZE
+from aunet.facs import CROP_SIZE, TEMPLATE
 
 
 class Backbone(Protocol):
@@ -67,6 +67,7 @@ class AUNet(nn.Module):
         image_size: Side of the square input in pixels; fixes the map that the aggregator is built for.
 
     Attributes:
+        image_size: As the argument.
         map_size: (h, w) of the backbone's feature map for that input.
     """
 
@@ -87,10 +88,21 @@ class AUNet(nn.Module):
         # Buffers, so that a checkpoint cannot be used with another backbone's pixel statistics.
         self.register_buffer("mean", torch.tensor(contract.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(contract.std).view(1, 3, 1, 1))
+        self.image_size = image_size
         self.map_size = _map_size(backbone, image_size)
         self.attention = attention(in_features=contract.num_features, map_size=self.map_size)
         width = cast("int", self.attention.num_features)
         self.classifier = classifier(in_features=width, num_aus=num_aus)
+
+    def preprocessing(self) -> dict[str, Any]:
+        """What is done to pictures before the network sees them, beside what its buffers hold.
+
+        Returns:
+            ``image_size``, the crop's side, and ``template``, where alignment puts the five points in it.
+        """
+        scale = self.image_size / CROP_SIZE
+        template = [[round(x * scale, 6), round(y * scale, 6)] for x, y in TEMPLATE]
+        return {"image_size": self.image_size, "template": template}
 
     @property
     def frozen_backbone(self) -> bool:

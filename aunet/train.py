@@ -3,7 +3,7 @@
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -92,13 +92,14 @@ def load(run_dir: str | Path) -> ActionUnitModule:
         run_dir: A finished run's folder.
 
     Raises:
-        RunError: The folder holds no configuration or no weights.
+        RunError: The folder holds no configuration or no weights, or the weights were trained on pictures
+            prepared in another way than this version of aunet prepares them.
     """
     folder = Path(run_dir)
     module = _built(folder)
-    module.load_state_dict(
-        torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
-    )
+    checkpoint = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
+    module.load_state_dict(checkpoint["state_dict"])
+    _check_preprocessing(folder, checkpoint.get("preprocessing"), module.network.preprocessing())
     return module.eval()
 
 
@@ -131,6 +132,22 @@ def _built(folder: Path) -> ActionUnitModule:
         warnings.simplefilter("ignore")  # said when the run was trained
         module: ActionUnitModule = instantiate(cfg.model, _convert_="all")
     return module
+
+
+def _check_preprocessing(folder: Path, trained: Mapping[str, Any] | None, here: Mapping[str, Any]) -> None:
+    """Refuses weights whose pictures were prepared in another way.
+
+    Runs of before aunet kept it have none in their checkpoint.
+    """
+    if trained is None:
+        log.info(f"{folder}: older than the record of how crops are aligned; taken to be as it is now")
+        return
+    for key, value in here.items():
+        if trained.get(key) != value:
+            raise runs.RunError(
+                f"{folder}: best.ckpt was trained with {key} {trained.get(key)}, but config.yaml and this "
+                f"version of aunet make it {value}: restore the run's files, or use the version that made it"
+            )
 
 
 def load_data(run_dir: str | Path, root: str | Path | None = None) -> FrameDataModule:

@@ -11,13 +11,14 @@ aunet attention RUNS ...              where networks look, scored where the trut
 aunet export RUN                      the network in one file: ONNX or torch.export, and its model card
 aunet card RUN                        the model card of a run, or of a row with all its seeds
 aunet sync RUNS ...                   upload runs that were logged offline
+aunet predict RUN INPUT ... -o OUT    the AUs of faces in pictures, videos, or a data set
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from aunet.cli import data, export, networks, sweeps
+from aunet.cli import data, export, networks, predict, sweeps
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,14 +37,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="aunet", description="Facial Action Unit detection.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("train", help="train one row, or a sweep: aunet train experiment=table1/ours")
-    for family in (data, sweeps, networks, export):
+    for family in (data, sweeps, networks, export, predict):
         family.add(commands)
     options, rest = parser.parse_known_args(given)
-    # argparse takes positional arguments in one piece only; overrides may stand between options.
-    if any(word.startswith("-") or "=" not in word for word in rest) or (rest and "overrides" not in options):
+    # argparse takes positional arguments in one piece only; overrides and inputs may stand between options.
+    name = next((name for name in ("overrides", "inputs") if name in options), None)
+    strange = [word for word in rest if word.startswith("-") or (name != "inputs" and "=" not in word)]
+    if strange or (rest and name is None):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:
-        options.overrides += rest
+    if name is not None:
+        getattr(options, name).extend(rest)
     try:
         options.call(options)
     except (ValueError, OSError, RuntimeError) as error:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from aunet.data.batches import Batch, FeatureDataset, FrameDataset, Rows
 from aunet.data.device import Move, Side, prefetched
 from aunet.data.faults import DataError
 from aunet.processes import leave_signals
+
+T = TypeVar("T")
 
 
 class EpochBatches(Sampler[Rows]):
@@ -144,7 +146,7 @@ class FrameLoader(DataLoader[Batch]):
         self.batches.resume = state["epoch"], state["given"]
 
 
-def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+def ahead(batches: Iterator[T]) -> Iterator[T]:
     """The same batches, each made in a thread while the one before is in use: nobody waits for a disk."""
     with ThreadPoolExecutor(1, "ahead") as pool:
         following = pool.submit(next, batches, None)

@@ -1,7 +1,7 @@
 """One frame: a person, what the face does, pose, light and camera in; an aligned crop and the truth out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +75,8 @@ class Picture:
     """A rendered frame.
 
     Attributes:
-        linear: (SIDE, SIDE, 3) linear light, SUPERSAMPLE times the crop's resolution, before lens and sensor.
+        linear: (SIDE, SIDE, 3) linear light, SUPERSAMPLE times the crop's resolution, before lens and sensor;
+            larger by the margin on each side.
         landmarks: (5, 2) x, y of facs.TEMPLATE's points of the face at rest in the crop.
         regions: (number of AUs, 28, 28) uint8, mean distance by which each AU alone moved what is seen in the
             cell, in units of REGION_UNIT; zero for an AU of zero intensity.
@@ -126,9 +127,15 @@ def _make_light(*directions_and_colours: Sequence[float]) -> shading.Light:
 
 
 def render_frame(
-    head: Head, actions: Floats, person: Person, setting: Setting, pose: Pose, landmark_noise: Floats
+    head: Head,
+    actions: Floats,
+    person: Person,
+    setting: Setting,
+    pose: Pose,
+    landmark_noise: Floats,
+    margin: int = 0,
 ) -> Picture:
-    """Render one aligned crop.
+    """Render one aligned crop, or more than it.
 
     Args:
         head: the mesh.
@@ -137,6 +144,8 @@ def render_frame(
         setting: light and camera.
         pose: what the face does.
         landmark_noise: (5, 2) pixels of the crop, added to the landmarks that align it.
+        margin: pixels of the crop by which the picture is larger on each side; the setting's background has
+            to be larger by twice as many, times SUPERSAMPLE.
     """
     per_au = {
         au: action_weights(head, AU_ACTIONS[au], pose.left_over_right) * np.float32(intensity)
@@ -147,12 +156,16 @@ def render_frame(
     face = raster.add_offsets(person.vertices, actions, np.clip(weights, 0, MOST_ACTION).astype(np.float32))
 
     view, marks = aligned_view(head, person, pose.turn, setting.distance, landmark_noise)
+    a, b, tx, ty = view.similarity
+    view = replace(view, similarity=(a, b, tx + margin, ty + margin))
+    border = margin * SUPERSAMPLE
+    side = SIDE + 2 * border
     seen = view.turned(face)
     points = np.concatenate([view.pixels(seen) * SUPERSAMPLE, seen[:, 2:]], axis=1).astype(np.float32)
-    index, bary = raster.rasterise(points, head.triangles, head.material, SIDE)
+    index, bary = raster.rasterise(points, head.triangles, head.material, side)
     normals = raster.vertex_normals(seen, head.triangles)
 
-    picture = _backdrop(setting, person, view, pose)
+    picture = _backdrop(setting, person, view, pose, side)
     light = _light(head, person, setting, view, face)
     relief = _folded(person, pose)
     shading.shade(picture, index, bary, normals, head.surface, person.texture, relief, person.palette, light)
@@ -160,6 +173,9 @@ def render_frame(
         *colour, half_width, size = person.glasses
         _stroke(picture, view, view.turned(glasses_path(head, person, size, view)), half_width, colour)
 
+    index, bary = (
+        np.ascontiguousarray(map_[border : border + SIDE, border : border + SIDE]) for map_ in (index, bary)
+    )
     regions = np.zeros((len(facs.AFFWILD2), REGION_CELLS, REGION_CELLS), np.uint8)
     for i, au in enumerate(facs.AFFWILD2):
         if au in per_au:
@@ -193,11 +209,11 @@ def _light(head: Head, person: Person, setting: Setting, view: View, face: Float
     )
 
 
-def _backdrop(setting: Setting, person: Person, view: View, pose: Pose) -> Floats:
+def _backdrop(setting: Setting, person: Person, view: View, pose: Pose, side: int) -> Floats:
     """What is behind the face: the part of the background that the head's turn brings in, and long hair."""
     margin = BACKGROUND_SIDE - SIDE
     down, right = (int(np.clip(margin * (0.5 + t), 0, margin)) for t in (pose.turn[1], -pose.turn[0]))
-    picture = setting.background[down : down + SIDE, right : right + SIDE].copy()
+    picture = setting.background[down : down + side, right : right + side].copy()
     if person.long_hair is not None:
         strands = view.turned(HAIR_PATH + view.origin)
         for half_width, shade in ((0.020, 0.4), (0.013, 0.6), (0.006, 0.75)):
