@@ -11,14 +11,18 @@ sides a file of ``aunet export``.
     onnx, int8     the file, run by ONNX Runtime
 """
 
+import json
 import sys
+import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from common import Answer, serve
+from torch.profiler import ProfilerActivity, profile
 
 from aunet.data.loader import channels_first
 from aunet.export.detector import Detector
@@ -26,13 +30,16 @@ from aunet.facs import CROP_SIZE
 from aunet.host import configure_host
 from aunet.train import load
 
+FILES = ("onnx", "int8")
+"""Sides that run a file."""
+
 Ready = Callable[[torch.Tensor], Any]
 """Crops (B, H, W, 3) uint8 -> what a side wants to be given; not timed."""
 
 
 def prepared(side: str, place: Path) -> tuple[Ready, Callable[[Any], object]]:
     """How a side wants its crops, and what it does with them."""
-    if side in ("onnx", "int8"):
+    if side in FILES:
         from aunet.export.onnx_file import opened
 
         return torch.Tensor.numpy, opened(place)
@@ -46,17 +53,46 @@ def prepared(side: str, place: Path) -> tuple[Ready, Callable[[Any], object]]:
     return lambda crops: channels_first(crops).contiguous(), lambda frames: network(frames).sigmoid()
 
 
+def torch_operators(call: Callable[[Any], object], given: Any, number: int) -> dict[str, float]:
+    """Operator, or compiled kernel, -> seconds of a call, by torch's profile."""
+    with profile(activities=[ProfilerActivity.CPU]) as recorded:
+        for _ in range(number):
+            call(given)
+    return {event.key: event.self_cpu_time_total / 1e6 / number for event in recorded.key_averages()}
+
+
+def file_operators(file: Path, given: Any, number: int) -> dict[str, float]:
+    """Kind of operator -> seconds of a call, by ONNX Runtime's profile."""
+    from aunet.export.onnx_file import INPUT, session
+
+    with tempfile.TemporaryDirectory() as folder:
+        profiled = session(file, profile=Path(folder) / "profile")
+        for _ in range(number):
+            profiled.run(None, {INPUT: given})
+        events = json.loads(Path(profiled.end_profiling()).read_text())
+    spent: Counter[str] = Counter()
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            spent[event["args"]["op_name"]] += event["dur"]
+    return {name: microseconds / 1e6 / number for name, microseconds in spent.items()}
+
+
 def main(side: str, place: Path) -> None:
-    """Answers with the seconds of a call, on average over the number asked for."""
+    """Answers with the seconds of a call, on average over the number asked for, or with where they go."""
     if side != "stock":
         configure_host()
     ready, call = prepared(side, place)
 
-    def measure(batch: int, number: int) -> Answer:
+    def measure(batch: int, number: int, operators: bool = False) -> Answer:
         crops = torch.randint(0, 256, (batch, CROP_SIZE, CROP_SIZE, 3), dtype=torch.uint8)
         given = ready(crops)
-        begin = time.perf_counter()
         with torch.inference_mode():
+            if operators:
+                of_file = side in FILES
+                return (
+                    file_operators(place, given, number) if of_file else torch_operators(call, given, number)
+                )
+            begin = time.perf_counter()
             for _ in range(number):
                 call(given)
         return {"seconds": (time.perf_counter() - begin) / number}

@@ -6,12 +6,13 @@ Writes ``runs/bench/predict.md`` (tables) and ``runs/bench/predict.json``:
       ratios         median over the rounds of stock's time over its own
       ratio_ranges   [smallest, largest]
       frames_per_s   median
-      operators      of the ONNX files: kind of operator -> share of the time
-    files      size in bytes, and validation macro F1 where it was compared, of each exported file
+      operators      with --profile: seconds of a call in each kind of operator
+    video      how often faces are looked for -> stage -> seconds of a frame, of each round
+    files      size in bytes, and what was compared, of each exported file, or why it was refused
+    run        the run's folder
     host       machine and versions
 
-What each way is: ``networks.py``. A part that measures something else gives its content and its text, as
-``network_part`` does, and joins them in ``main``.
+What each way is: ``networks.py``; each stage: ``video.py``.
 """
 
 import argparse
@@ -19,32 +20,31 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
 
-import numpy as np
-import onnxruntime
-from common import Contestant, command, host, in_turn, machine, paired, publish, say, table
+import onnx
+import video
+from common import Answer, Contestant, command, host, in_turn, machine, paired, publish, say, table
+from networks import FILES
 
 from aunet.export import LARGEST_DROP, ExportError, export
-from aunet.facs import CROP_SIZE
-from aunet.processes import usable_cores
 
 TRAIN = Path(__file__).parents[1] / "train.py"
-SIDES = ("stock", "eager", "channels_last", "folded", "compiled", "onnx", "int8")
+SIDES = ("stock", "eager", "channels_last", "folded", "compiled", *FILES)
 ASKED = {("64", "onnx"): ">= 2.5", ("64", "int8"): ">= 4", ("1", "onnx"): ">= 4"}
 SMALL = ("batch_size=4", "epochs=1", "backbone.filters=[4,4,4,4,4,4]", "logger=none")
+SHOWN = 6
+"""Operators of each way that the table names."""
 
 
 def trained(options: argparse.Namespace) -> Path:
     """The run whose network is measured: the one named, or ``ours`` of Table 1, trained if it is missing."""
     if options.run:
-        return Path(options.run)
+        return options.run
     words, runs = ["experiment=table1/ours"], Path("runs")
     if options.source:
         words += ["data=affwild2", f"data.root={options.source}", "weights=none"]
@@ -57,49 +57,46 @@ def trained(options: argparse.Namespace) -> Path:
     return runs / "table1" / "ours" / "seed0"
 
 
-def exported(run: Path, options: argparse.Namespace) -> tuple[dict[str, Path], dict[str, Any]]:
-    """Files of the run's network, and what is said of them."""
-    folder = options.out / "exported"
+def exported(run: Path, sides: Sequence[str], options: argparse.Namespace) -> tuple[dict[str, Path], Answer]:
+    """Files of the run's network, by side, and what is said of them."""
     files: dict[str, Path] = {}
-    said: dict[str, Any] = {}
+    said: Answer = {}
     # Quick mode's network knows nothing, so that any file may lose some of its F1.
     drop = 1.0 if options.quick else LARGEST_DROP
-    for side in ("onnx", "int8"):
+    for side in (side for side in FILES if side in sides):
         say(f"exporting {side}")
+        out = options.out / "exported" / f"{side}.onnx"
         try:
-            file = export(
-                run, folder / f"{side}.onnx", int8=side == "int8", data=options.data, largest_drop=drop
-            )
+            file = export(run, out, int8=side == "int8", data=options.data, largest_drop=drop)
         except ExportError as error:
             said[side] = {"refused": str(error)}
             continue
-        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-        facts = {k: json.loads(v) for k, v in session.get_modelmeta().custom_metadata_map.items()}
-        figures = {key: value for key, value in facts.items() if key.startswith(("val_f1", "parity"))}
+        facts = {entry.key: json.loads(entry.value) for entry in onnx.load(file).metadata_props}
+        figures = {key: value for key, value in facts.items() if key.startswith(("val_f1_", "parity"))}
         files[side], said[side] = file, {"bytes": file.stat().st_size, **figures}
     return files, said
 
 
-def network_part(
-    run: Path, files: dict[str, Path], sides: list[str], numbers: dict[int, int], rounds: int, logs: Path
-) -> tuple[dict[str, Any], str]:
+def measured(
+    places: Mapping[str, Path], numbers: Mapping[int, int], rounds: int, profiled: bool, logs: Path
+) -> Answer:
     """Ways to run one network, against each other.
 
     Args:
-        run: The run's folder.
-        files: Those of the network, by side.
-        sides: That are measured.
+        places: Of each side's network: the run's folder, or a file.
         numbers: Calls in one measurement, for each size of batch.
         rounds: How often each is measured.
+        profiled: Whether operators are asked for, too.
         logs: Folder of what the contestants print.
+
+    Returns:
+        ``network`` of what is written.
     """
-    seconds: dict[str, dict[str, list[float]]] = {}
+    found: Answer = {"ratios": {}, "ratio_ranges": {}, "frames_per_s": {}, "operators": {}}
     with ExitStack() as stack:
         contestants = {
-            side: stack.enter_context(
-                Contestant("networks.py", [side, files.get(side, run)], logs / f"predict-{side}.log")
-            )
-            for side in sides
+            side: stack.enter_context(Contestant("networks.py", [side, place], logs / f"predict-{side}.log"))
+            for side, place in places.items()
         }
         for batch, number in numbers.items():
             asked = {
@@ -110,59 +107,59 @@ def network_part(
                 say(f"batches of {batch}: {side} warms up")
                 ask()
             answers = in_turn(asked, rounds, f"batches of {batch}")
-            seconds[str(batch)] = {side: of["seconds"] for side, of in answers.items()}
-    content: dict[str, Any] = {"ratios": {}, "ratio_ranges": {}, "frames_per_s": {}, "operators": {}}
-    rows = []
-    for batch, found in seconds.items():
-        ratios = {side: paired(found["stock"], of) for side, of in found.items()}
-        content["ratios"][batch] = {side: ratio.median for side, ratio in ratios.items()}
-        content["ratio_ranges"][batch] = {side: [ratio.low, ratio.high] for side, ratio in ratios.items()}
-        rates = {side: int(batch) / median(of) for side, of in found.items()}
-        content["frames_per_s"][batch] = rates
-        content["operators"][batch] = {
-            side: operators(file, int(batch)) for side, file in files.items() if side in sides
-        }
-        for side, ratio in ratios.items():
-            rows.append((f"{batch}, {side}", rates[side], *ratio, ASKED.get((batch, side), "")))
-    header = ["batch, way", "frames/s", "stock's time over its own", "smallest", "largest", "asked"]
-    shares = [
+            seconds = {side: answer["seconds"] for side, answer in answers.items()}
+            ratios = {side: paired(seconds["stock"], own) for side, own in seconds.items()}
+            of_batch = {
+                "ratios": {side: ratio.median for side, ratio in ratios.items()},
+                "ratio_ranges": {side: [ratio.low, ratio.high] for side, ratio in ratios.items()},
+                "frames_per_s": {side: batch / median(own) for side, own in seconds.items()},
+                "operators": {side: ask(operators=True) for side, ask in asked.items()} if profiled else {},
+            }
+            for key, values in of_batch.items():
+                found[key][str(batch)] = values
+    return found
+
+
+def as_text(network: Answer) -> str:
+    """The tables of what was measured."""
+    rows = [
         (
             f"{batch}, {side}",
-            ", ".join(f"{name} {share:.0%}" for name, share in found.items() if share >= 0.01),
+            network["frames_per_s"][batch][side],
+            ratio,
+            *network["ratio_ranges"][batch][side],
+            ASKED.get((batch, side), ""),
         )
-        for batch, of in content["operators"].items()
-        for side, found in of.items()
+        for batch, ratios in network["ratios"].items()
+        for side, ratio in ratios.items()
     ]
-    return content, table(header, rows) + "\n" + table(["batch, file", "time in operators"], shares)
+    text = table(
+        ["batch, way", "frames/s", "stock's time over its own", "smallest", "largest", "asked"], rows
+    )
+    profiles = [
+        (f"{batch}, {side}", _share(spent))
+        for batch, sides in network["operators"].items()
+        for side, spent in sides.items()
+    ]
+    return f"{text}\n{table(['batch, way', 'ms of a call in operators'], profiles)}" if profiles else text
 
 
-def operators(file: Path, batch: int, runs: int = 5) -> dict[str, float]:
-    """Kind of operator -> its share of the time, the largest first, by ONNX Runtime's own profile."""
-    options = onnxruntime.SessionOptions()
-    options.enable_profiling = True
-    options.intra_op_num_threads = usable_cores()
-    with tempfile.TemporaryDirectory() as folder:
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        crops = np.random.default_rng(0).integers(0, 256, (batch, CROP_SIZE, CROP_SIZE, 3), np.uint8)
-        for _ in range(runs):
-            session.run(None, {"frames": crops})
-        events = json.loads(Path(session.end_profiling()).read_text())
-    spent: Counter[str] = Counter()
-    for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            spent[event["args"]["op_name"]] += event["dur"]
-    return {name: duration / spent.total() for name, duration in spent.most_common()}
+def _share(spent: Mapping[str, float]) -> str:
+    """The operators that take most of the time."""
+    most = sorted(spent.items(), key=lambda item: -item[1])[:SHOWN]
+    whole = sum(spent.values())
+    return ", ".join(f"{name} {1000 * seconds:.3g} ({seconds / whole:.0%})" for name, seconds in most)
 
 
 def main() -> None:
-    """The command line."""
+    """Measures, shows and writes."""
     parser = command("Benchmark of prediction.")
-    parser.add_argument("--run", help="a finished run's folder; default: Table 1's ours, seed 0")
+    parser.add_argument("--run", type=Path, help="a finished run's folder; default: Table 1's ours, seed 0")
     parser.add_argument("--data", help="where the run's data lie now")
     parser.add_argument(
         "--sides", nargs="*", choices=SIDES, help="ways to run the network; stock is always one"
     )
+    parser.add_argument("--profile", action="store_true", help="show in which operators the time is spent")
     options = parser.parse_args()
     quick = options.quick
     wanted = options.sides or [side for side in SIDES if not (quick and side == "compiled")]
@@ -171,29 +168,23 @@ def main() -> None:
         wanted.remove("compiled")
     facts = host()
     run = trained(options)
-    files, said = exported(run, options)
-    sides = [
-        side for side in SIDES if side == "stock" or (side in wanted and side not in set(said) - set(files))
-    ]
+    files, said = exported(run, wanted, options)
+    places: dict[str, Path] = {"stock": run}
+    places |= {side: run for side in wanted if side not in FILES} | files
+    logs = options.out / "logs"
     numbers = {1: 2, 4: 1} if quick else {1: 100, 64: 4}
     rounds = options.repeats or (2 if quick else 9)
-    network, text = network_part(run, files, sides, numbers, rounds, options.out / "logs")
-    content = {"network": network, "files": said, "host": facts, "run": str(run)}
-    setting = f"{run}, {rounds} rounds."
-    files_text = table(
-        ["file", "bytes", "what was compared"],
-        [
-            (
-                side,
-                of.get("bytes", ""),
-                of.get("refused") or ", ".join(f"{k} {v}" for k, v in of.items() if k != "bytes"),
-            )
-            for side, of in said.items()
-        ],
+    network = measured(places, numbers, rounds, options.profile, logs)
+    film = video.scene(options.folder, 4 if quick else 96)
+    of_video = video.measured(run, film, options.repeats or (1 if quick else 3), logs / "video.log")
+    content = {"network": network, "video": of_video, "files": said, "run": str(run), "host": facts}
+    of_files = table(
+        ["file", "what was compared"],
+        [(side, ", ".join(f"{key} {value}" for key, value in of.items())) for side, of in said.items()],
     )
-    publish(
-        options.out, "predict", content, f"# Prediction\n\n{machine(facts)} {setting}\n\n{text}\n{files_text}"
-    )
+    setting = f"{machine(facts)} {run}, {rounds} rounds."
+    tables = f"{as_text(network)}\n{video.as_text(of_video)}\n{of_files}"
+    publish(options.out, "predict", content, f"# Prediction\n\n{setting}\n\n{tables}")
 
 
 if __name__ == "__main__":
