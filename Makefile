@@ -1,7 +1,8 @@
 # table1: the paper's Table 1 on rendered faces. test: all tests. lint: style and types.
 # test-browser: the report in Chromium (installed by apt if missing). test-bench: the benchmarks on tiny data.
 # test-chaos: the sweeps' test with 30 kills instead of a few.
-# bench-data, bench-train, bench-launchers, bench-logging: data engine, training, sweeps, loggers; in runs/bench.
+# bench-data, bench-train, bench-launchers, bench-logging, bench-predict: data engine, training, sweeps, loggers,
+# prediction; tables in runs/bench.
 # test-slurm, test-ray: sweeps on a Slurm (needs root and apt) and on a Ray that they start and end.
 # Each makes .venv when it is missing, with uv where it is installed and with venv and pip otherwise.
 # More options for table1 in ARGS: make table1 ARGS="data=affwild2 data.root=/data/Aff-Wild2".
@@ -13,7 +14,7 @@ BENCH_INSTALLED := $(VENV)/.installed-bench
 ARGS ?=
 
 .PHONY: table1 test test-bench test-browser test-chaos test-slurm test-ray lint
-.PHONY: bench-data bench-train bench-launchers bench-logging
+.PHONY: bench-data bench-train bench-launchers bench-logging bench-predict
 
 table1: $(INSTALLED)
 	$(VENV)/bin/python experiments/reproduce_table1.py $(ARGS)
@@ -48,6 +49,9 @@ bench-launchers: $(INSTALLED)
 
 bench-logging: $(INSTALLED)
 	$(VENV)/bin/python experiments/benchmarks/loggers.py $(ARGS)
+
+bench-predict: $(INSTALLED)
+	$(VENV)/bin/python experiments/benchmarks/predict.py $(ARGS)
 
 # One at a time, with the reason where they are skipped; a loaded machine needs its time.
 test-slurm test-ray: test-%: $(VENV)/.installed-%

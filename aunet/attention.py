@@ -3,7 +3,7 @@
 Contract: built with ``in_features`` (C) and ``map_size`` (h, w); attribute ``num_features``, the width of
 the vectors; ``forward`` gives (B, num_features), one vector for all AUs, or (B, num_aus, num_features).
 Those that attend give their weights by ``weights(features)``: (B, h, w) or (B, num_aus, h, w), each map
-summing to 1.
+summing to 1; ``weighted(features, weights)`` is then what ``forward`` gives.
 """
 
 import math
@@ -104,5 +104,9 @@ class GlobalLocalAttention(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C), Eq. 1, or (B, maps, C)."""
+        return self.weighted(features, self.weights(features))
+
+    def weighted(self, features: Tensor, weights: Tensor) -> Tensor:
+        """The sum over the positions: (B, C, h, w) and ``weights`` of it -> (B, C), or (B, maps, C)."""
         equation = "bchw,bhw->bc" if self.maps is None else "bchw,bahw->bac"
-        return torch.einsum(equation, features, self.weights(features))
+        return torch.einsum(equation, features, weights)

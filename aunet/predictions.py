@@ -29,7 +29,7 @@ def grouped_predictions(
     Raises:
         RunError: As ``predictions``, or its groups are others.
     """
-    logits, labels, group = predictions(cell.folder, len(metrics["aus"]))
+    probs, labels, group = probabilities(cell.folder, len(metrics["aus"]))
     names, number = np.unique(group, return_inverse=True)
     if not groups:
         groups += names.tolist()
@@ -37,7 +37,16 @@ def grouped_predictions(
         raise RunError(
             f"{cell.folder}: its validation videos are not those of the other runs; move it to another sweep"
         )
-    return _probs(logits), labels, group, number
+    return probs, labels, group, number
+
+
+def probabilities(
+    folder: Path, num_aus: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8], npt.NDArray[Any]]:
+    """Probabilities, labels and group of each frame; raises RunError as ``predictions``."""
+    logits, labels, group = predictions(folder, num_aus)
+    # As when the run was evaluated, so that a logit next to 0 counts alike.
+    return torch.from_numpy(logits).float().sigmoid().numpy(), labels, group
 
 
 def predictions(folder: Path, num_aus: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
@@ -90,15 +99,9 @@ def tune(postprocess: Postprocess, folder: Path, frames_per_second: float) -> Po
     metrics = read_metrics(folder)
     if metrics is None:
         raise RunError(f"{folder} is no finished run: metrics.json is missing")
-    logits, labels, _ = predictions(folder, len(metrics["aus"]))
+    probs, labels, _ = probabilities(folder, len(metrics["aus"]))
     video, frame = places(folder)
-    return postprocess.tuned(_probs(logits), labels, frame_seconds(frame, frames_per_second), video)
-
-
-def _probs(logits: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """As when the run was evaluated, so that a logit next to 0 counts alike."""
-    probs: npt.NDArray[np.float32] = torch.from_numpy(logits).float().sigmoid().numpy()
-    return probs
+    return postprocess.tuned(probs, labels, frame_seconds(frame, frames_per_second), video)
 
 
 @contextmanager

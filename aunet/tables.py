@@ -31,9 +31,20 @@ def markdown(table: Table) -> str:
     """All parts in Markdown, notes below."""
     lines = []
     for title, header, body in shown_parts(table):
-        lines += [f"**{title}**", "", _line(header), _line(["---"] + ["---:"] * (len(header) - 1))]
-        lines += [*map(_line, body), ""]
+        lines += [f"**{title}**", "", markdown_table(header, body), ""]
     return "\n".join([*lines, *(f"- {note}" for note in notes(table))]) + "\n"
+
+
+def markdown_table(header: Sequence[str], body: Sequence[Sequence[str]], words: int = 1) -> str:
+    """A single table in Markdown, its figures to the right.
+
+    Args:
+        header: Names of the columns.
+        body: Cells of each line.
+        words: Columns before the figures.
+    """
+    rule = ["---"] * words + ["---:"] * (len(header) - words)
+    return "\n".join(map(_line, [header, rule, *body]))
 
 
 def terminal(table: Table) -> list[RichTable]:

@@ -68,6 +68,23 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         return finished
 
 
+def read_config(run_dir: str | Path) -> dict[str, Any]:
+    """The resolved configuration of a run.
+
+    Raises:
+        RunError: The folder has none, or it is damaged.
+    """
+    file = Path(run_dir) / "config.yaml"
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
+    except FileNotFoundError:
+        raise runs.RunError(f"{file.parent} is no run: {file.name} is missing") from None
+    except Exception as error:  # the parser's, OmegaConf's, or that of text in another encoding
+        raise runs.RunError(f"{file}: not a configuration ({error}); remove the run's folder") from None
+    # A DictConfig gives a dict with strings for keys; to_container says no more than "a container".
+    return config  # type: ignore[return-value]
+
+
 def load(run_dir: str | Path) -> ActionUnitModule:
     """Rebuilds a run's network with its best weights, in evaluation mode.
 

@@ -8,6 +8,8 @@ aunet table RUNS ...                  the table of one sweep or several
 aunet report RUNS ... -o FILE         one page about them: tables, figures, frames
 aunet status RUNS ...                 how far each run of a sweep is, live
 aunet attention RUNS ...              where networks look, scored where the truth is known
+aunet export RUN                      the network in one file: ONNX or torch.export, and its model card
+aunet card RUN                        the model card of a run, or of a row with all its seeds
 aunet sync RUNS ...                   upload runs that were logged offline
 aunet submit RUN --data DIR -o OUT    a submission to the ABAW competitions; --check looks for faults in one
 aunet predict RUN INPUT ... -o OUT    the AUs of faces in pictures, videos, or a data set
@@ -17,7 +19,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from aunet.cli import data, networks, predict, submit, sweeps
+from aunet.cli import data, export, networks, predict, submit, sweeps
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="aunet", description="Facial Action Unit detection.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("train", help="train one row, or a sweep: aunet train experiment=table1/ours")
-    for family in (data, sweeps, networks, predict, submit):
+    for family in (data, sweeps, networks, predict, submit, export):
         family.add(commands)
     options, rest = parser.parse_known_args(given)
     # argparse takes positional arguments in one piece only; overrides and inputs may stand between options.

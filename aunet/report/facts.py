@@ -68,10 +68,7 @@ def data_summary(table: Table, cells: Sequence[Cell]) -> Data | None:
                 name: [*zip(split["positives"], split["known"], strict=True)]
                 for name, split in splits.items()
             }
-            lines = [
-                [name, str(split["videos"]), str(split["frames"]), _left_out(split["left_out"])]
-                for name, split in splits.items()
-            ]
+            lines = split_lines(splits)
             aus = [
                 [au, NAMES.get(int(au.removeprefix("AU")), "")]
                 + [text for split in counts.values() for text in _share(*split[column])]
@@ -84,8 +81,22 @@ def data_summary(table: Table, cells: Sequence[Cell]) -> Data | None:
     return None
 
 
-def _left_out(left_out: Mapping[str, int]) -> str:
-    return ", ".join(f"{number} {what}" for what, number in left_out.items() if number) or "nothing"
+def split_lines(splits: Mapping[str, Any]) -> Lines:
+    """Name, videos, frames, and what was left out, of the splits in a run's record.
+
+    Raises:
+        KeyError, TypeError, AttributeError: It is no such record.
+    """
+    return [
+        [
+            name,
+            str(split["videos"]),
+            str(split["frames"]),
+            ", ".join(f"{number} {what}" for what, number in split["left_out"].items() if number)
+            or "nothing",
+        ]
+        for name, split in splits.items()
+    ]
 
 
 def _share(present: int, known: int) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from aunet.runs import replacing, write_json
 HERE = Path(__file__).parent
 PACKAGES = (
     "torch", "torchvision", "pytorch-lightning", "torchmetrics", "numpy", "simplejpeg", "pillow",
-    "webdataset", "litdata",
+    "webdataset", "litdata", "onnx", "onnxruntime", "onnxscript",
 )  # fmt: skip
 
 Answer = dict[str, Any]

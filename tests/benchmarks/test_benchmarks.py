@@ -19,7 +19,7 @@ BENCHMARKS = Path(__file__).parents[2] / "experiments" / "benchmarks"
 def bench(affwild2, tmp_path):
     """Runs a benchmark in its quick mode on the tiny data set; gives its JSON file and its tables."""
 
-    def run(script: str, name: str) -> tuple[dict, str]:
+    def run(script: str, name: str, *more: str) -> tuple[dict, str]:
         arguments = [
             "--quick",
             "--source",
@@ -28,6 +28,7 @@ def bench(affwild2, tmp_path):
             tmp_path / "data",
             "--out",
             tmp_path / "out",
+            *more,
         ]
         done = subprocess.run(
             [sys.executable, BENCHMARKS / script, *arguments],
@@ -87,6 +88,26 @@ def test_launchers(bench):
     assert all(seconds > 0 for side in found["table1"].values() for seconds in side)
     assert set(found["overhead"]["local"]) == {"row", "once"}
     assert "| serial |" in text
+
+
+def test_predict(bench):
+    pytest.importorskip("onnxruntime", reason="the extra export is not installed")
+    pytest.importorskip("onnxscript", reason="the extra export is not installed")
+    found, text = bench("predict.py", "predict", "--profile")
+    sides = {"stock", "eager", "channels_last", "folded", "onnx", "int8"}
+    network = found["network"]
+    for batch in ("1", "4"):
+        assert set(network["ratios"][batch]) == set(network["frames_per_s"][batch]) == sides
+        assert network["ratios"][batch]["stock"] == 1
+        assert all(value > 0 for value in network["ratios"][batch].values())
+        spent = network["operators"][batch]
+        assert set(spent) == sides
+        assert {"QLinearConv"} < set(spent["int8"])
+        assert all(seconds > 0 for seconds in spent["onnx"].values())
+        assert "aten::batch_norm" in spent["eager"]
+        assert "aten::batch_norm" not in spent["folded"]
+    assert {"val_f1_floats", "val_f1_int8"} <= set(found["files"]["int8"])
+    assert all(f", {side} |" in text for side in sides)
 
 
 def test_logging(bench):

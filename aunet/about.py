@@ -1,0 +1,102 @@
+"""What a finished run says of itself to those who use its network elsewhere: facts of exports and cards."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aunet.data.rendered.dataset import MANIFEST
+from aunet.facs import CROP_SIZE, NAMES, TEMPLATE, au_column
+from aunet.metrics import THRESHOLD
+from aunet.predictions import probabilities
+from aunet.runs import RunError, read_json, read_metrics
+from aunet.thresholds import best_threshold, rankings
+from aunet.train import read_config
+
+_NEEDED = (
+    "row", "title", "seed", "aus", "data", "data_fingerprint", "recipe_digest", "config_digest",
+    "from_scratch", "training_rates", "training_seconds", "epochs", "parameters", "val/f1",
+)  # fmt: skip
+"""What is read of ``metrics.json``, here and by ``aunet.card``."""
+
+_RENDER = "aunet.data.rendered.render"
+
+
+def describe(run_dir: str | Path) -> dict[str, Any]:
+    """Facts that have to travel with a network: outputs by name, what its input has to be, where it is from.
+
+    Args:
+        run_dir: A finished run's folder.
+
+    Returns:
+        Values that JSON can hold. ``template`` has the five landmarks of ``facs.TEMPLATE`` in a crop of
+        ``crop_size`` pixels; ``tuned_thresholds`` the threshold of the highest F1 on all validation frames.
+
+    Raises:
+        RunError: The folder is no finished run, or a file of it is damaged.
+    """
+    folder = Path(run_dir)
+    metrics, config = finished(folder), read_config(folder)
+    size = int(config["data"]["image_size"])
+    probs, labels, _ = probabilities(folder, len(metrics["aus"]))
+    aus = [au_column(au) for au in metrics["aus"]]
+    tuned = [best_threshold(ranking) for ranking in rankings(probs, labels)]
+    provenance = read_json(folder / "provenance.json") or {}
+    return {
+        "format": 1,
+        "aunet": provenance.get("aunet"),
+        "commit": provenance.get("commit"),
+        "row": metrics["row"],
+        "title": " ".join(metrics["title"].split()),
+        "seed": metrics["seed"],
+        "aus": aus,
+        "au_names": [NAMES.get(au, "") for au in metrics["aus"]],
+        "crop_size": size,
+        "colour": "RGB",
+        "template": [[round(x * size / CROP_SIZE, 2), round(y * size / CROP_SIZE, 2)] for x, y in TEMPLATE],
+        "template_points": "left eye, right eye, nose tip, left and right mouth corner, as seen in the image",
+        "threshold": THRESHOLD,
+        "tuned_thresholds": dict(zip(aus, tuned, strict=True)),
+        "data": metrics["data"],
+        "data_fingerprint": metrics["data_fingerprint"],
+        "rendered_only": rendered_only(config["data"]),
+        "pretrained": not metrics["from_scratch"],
+        "recipe_digest": metrics["recipe_digest"],
+        "config_digest": metrics["config_digest"],
+        "val_f1": metrics["val/f1"],
+    }
+
+
+def finished(folder: Path) -> dict[str, Any]:
+    """Metrics of a finished run.
+
+    Raises:
+        RunError: There is none, or its file is damaged.
+    """
+    metrics = read_metrics(folder)
+    if metrics is None:
+        raise RunError(f"{folder} is no finished run: metrics.json is missing")
+    missing = [key for key in _NEEDED if key not in metrics]
+    if missing:
+        raise RunError(f"{folder / 'metrics.json'}: lacks {', '.join(missing)}; train the run anew")
+    return metrics
+
+
+def rendered_only(data: Mapping[str, Any]) -> bool:
+    """Whether a run has seen rendered faces only, as far as its configuration and the data's folder tell.
+
+    They are told by their name, by being made where they are missing, or by what rendering leaves in the
+    folder, under whatever name they are read. A mixed set is rendered if all of its parts are.
+
+    Args:
+        data: Group ``data`` of a resolved configuration.
+    """
+    root = Path(data["root"])
+    parts = data["read"].get("parts")
+    if parts:
+        return all(_is_rendered(name, root / part["root"]) for name, part in parts.items())
+    prepare = data.get("prepare") or {}
+    return prepare.get("_target_") == _RENDER or _is_rendered(data["name"], root)
+
+
+def _is_rendered(name: str, folder: Path) -> bool:
+    return name.startswith("rendered") or (folder / MANIFEST).exists()
