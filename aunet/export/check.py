@@ -77,7 +77,7 @@ def check_f1(
     Raises:
         ExportError: They cost more; says both figures.
     """
-    counts = [0, 0]
+    counts: list[Any] = [0, 0]
     frames = len(data.tables["val"])
     with progress("comparing int8 with floats", frames, "frames") as advance:
         for batch in data.batches("val", torch.device("cpu"), _BATCH):

@@ -44,7 +44,7 @@ class Detector(nn.Module):
         self.attends = hasattr(network.attention, "weights")  # the contract of aunet.attention
         self._shifts, self._scales = bool((self.mean != 0).any()), bool((self.std != 1).any())
         # Weights only: shapes stay (B, C, H, W), and convolutions on a CPU are faster.
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
         self.eval()
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
@@ -98,7 +98,8 @@ def fold(network: AUNet, frames: Tensor) -> None:
         network.set_submodule(norm_name, nn.Identity())
     if first is not None:
         layer = network.get_submodule(first)
-        layer.weight = nn.Parameter((layer.weight.double() / network.std).float(), requires_grad=False)
+        weight = cast("Tensor", layer.weight)
+        layer.weight = nn.Parameter((weight.double() / network.std).float(), requires_grad=False)
         network.std.fill_(1)
 
 

@@ -28,12 +28,18 @@ def convert(program: torch.export.ExportedProgram, attends: bool) -> onnx.ModelP
     Raises:
         ExportError: The network does what ONNX has no operator for.
     """
-    names = {"input_names": [INPUT], "output_names": list(OUTPUTS[: 1 + attends])}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about itself
         try:
             converted: Any = torch.onnx.export(
-                program, (), dynamo=True, opset_version=OPSET, optimize=True, verbose=False, **names
+                program,
+                (),
+                dynamo=True,
+                opset_version=OPSET,
+                optimize=True,
+                verbose=False,
+                input_names=[INPUT],
+                output_names=list(OUTPUTS[: 1 + attends]),
             )
         except torch.onnx.OnnxExporterError as error:
             first = str(error).strip().splitlines()[0]
