@@ -35,6 +35,8 @@ LAYERS: tuple[set[str], ...] = (
     {"columns"},
     {"tables", "report"},
     {"localisation"},
+    {"drawing"},
+    {"demo"},
     {"reproduce"},
     {"cli"},
 )

@@ -10,13 +10,14 @@ aunet status RUNS ...                 how far each run of a sweep is, live
 aunet attention RUNS ...              where networks look, scored where the truth is known
 aunet sync RUNS ...                   upload runs that were logged offline
 aunet predict RUN INPUT ... -o OUT    the AUs of faces in pictures, videos, or a data set
+aunet demo RUN                        a page on this machine: drop a picture or a video, see its AUs
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from aunet.cli import data, networks, predict, sweeps
+from aunet.cli import data, demo, networks, predict, sweeps
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="aunet", description="Facial Action Unit detection.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("train", help="train one row, or a sweep: aunet train experiment=table1/ours")
-    for family in (data, sweeps, networks, predict):
+    for family in (data, sweeps, networks, predict, demo):
         family.add(commands)
     options, rest = parser.parse_known_args(given)
     # argparse takes positional arguments in one piece only; overrides and inputs may stand between options.

@@ -28,6 +28,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     predict.add_argument(
         "--device", default="auto", help="cpu, cuda, cuda:1; default: CUDA where there is one"
     )
+    predict.add_argument(
+        "--overlay",
+        metavar="FILE",
+        help="the one input with boxes, AUs and attention: .mp4, .png, .jpg",
+    )
+    predict.add_argument("--timeline", metavar="FILE", help="the one video's AUs over time: .svg")
     predict.set_defaults(call=_predict)
 
 
@@ -39,7 +45,14 @@ def _predict(options: argparse.Namespace) -> None:
     logging.basicConfig(format="aunet: %(message)s")
     logging.getLogger("aunet").setLevel(logging.INFO)
     chosen = Options(options.crops, options.split, options.detect_every, options.min_face, options.batch_size)
-    report = load(options.run, options.device).write(options.out, options.inputs, chosen)
+    predictor = load(options.run, options.device)
+    draw = None
+    if options.overlay or options.timeline:
+        from aunet.drawing import Drawing
+
+        draw = Drawing(predictor, options.overlay, options.timeline)
+        draw.check(options.inputs)
+    report = predictor.write(options.out, options.inputs, chosen, draw=draw)
     for problem in report.problems:
         print(f"aunet: {problem}", file=sys.stderr)
     if report.out:

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from aunet.predict.frames import InputError, check_size, shown
 
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "TIFF", "WEBP", "GIF")
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
 _ANIMATED = ("PNG", "WEBP", "GIF")
 _MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 

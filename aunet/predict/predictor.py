@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,15 @@ from aunet.progress import progress
 
 log = logging.getLogger(__name__)
 
-Inputs = str | Path | Sequence[str | Path]
+Inputs = str | Path | Sequence[str | Path | FileInput]
 """Pictures, videos, folders of them, and overrides such as "data=rendered" that together name a data set."""
 
 Floats = npt.NDArray[np.floating]
 Postprocess = Callable[[Floats, Floats], tuple[Floats, npt.NDArray[np.int8]]]
 """(probabilities (n, num_aus) of one face in order of time, seconds (n,)) -> (probabilities, occurrence)."""
+
+Draw = Callable[[FileInput, Callable[[], Iterator[npt.NDArray[np.void]]]], None]
+"""Takes a file and its records in chunks, as often as it asks for them; they are post-processed."""
 
 
 class Predictor:
@@ -96,6 +100,7 @@ class Predictor:
         inputs: Inputs,
         options: Options = DEFAULTS,
         postprocess: Postprocess | None = None,
+        draw: Draw | None = None,
     ) -> Report:
         """Predicts into a file, in constant memory.
 
@@ -107,6 +112,7 @@ class Predictor:
             inputs: As ``predict``.
             options: As ``predict``.
             postprocess: As ``predict``.
+            draw: Called for each file that has rows, once the table is there.
 
         Raises:
             ValueError: The output cannot be written.
@@ -141,6 +147,9 @@ class Predictor:
                 count = write_table(
                     target, (columns(rows, [name] * len(rows), self.aus) for name, rows in parts)
                 )
+            for file in files if draw else ():
+                if file.key in kept and spool.done[file.key].spans:
+                    draw(file, partial(spool.rows, file.key))
             spool.remove()
         return Report(target if kept else None, len(keys), count, tuple(problems))
 
@@ -204,7 +213,7 @@ def load(run: str | Path, device: str = "auto") -> Predictor:
     return Predictor(module, hashlib.sha256(weights.read_bytes()).hexdigest(), place)
 
 
-def _listed(inputs: Inputs) -> Sequence[str | Path]:
+def _listed(inputs: Inputs) -> Sequence[str | Path | FileInput]:
     return [inputs] if isinstance(inputs, str | Path) else inputs
 
 
