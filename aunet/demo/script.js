@@ -110,8 +110,8 @@ function present(name, told) {
   part("summary").textContent = inWords(found);
   part("pictures").replaceChildren(...pictures(found, told.files));
   part("faces").replaceChildren(...found.faces.map((face) => tableOf(face, found.kind)));
-  part("files").replaceChildren(...told.files.flatMap((file) => [
-    element("a", { href: `${job}/${file}`, download: file, textContent: `Save ${file}` }), " "]));
+  part("files").replaceChildren(...told.files.map((file) =>
+    element("a", { href: `${job}/${file}`, download: file, textContent: `Save ${file}` })));
   part("result").hidden = false;
   part("found").focus();
 }
@@ -139,7 +139,10 @@ function pictures(found, files) {
   }
   if (files.includes("timeline.svg")) {
     const alt = "AUs over time, a panel for each face. The table that can be saved holds the same numbers.";
-    shown.push(element("img", { src: `${job}/timeline.svg`, alt }));
+    const scroll = element("div", { className: "scroll", tabIndex: 0 }, element("img", { src: `${job}/timeline.svg`, alt }));
+    scroll.setAttribute("role", "region"); // on phones it is wider than the page, and keys must reach all of it
+    scroll.setAttribute("aria-label", "Timeline");
+    shown.push(scroll);
   }
   return shown;
 }
@@ -147,7 +150,8 @@ function pictures(found, files) {
 function tableOf(face, kind) {
   const video = kind === "video";
   const heads = ["AU", "", video ? "mean probability" : "probability", video ? "present in" : "is"];
-  const head = element("tr", {}, ...heads.map((text) => element(text ? "th" : "td", { scope: "col", textContent: text })));
+  const head = element("tr", {}, ...heads.map((text) =>
+    element(text ? "th" : "td", { scope: "col", textContent: text, className: /prob/.test(text) ? "number" : "" })));
   const rows = face.aus.map((au) => {
     const filled = element("span");
     filled.style.width = percent(au.prob);

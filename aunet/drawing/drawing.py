@@ -52,7 +52,7 @@ class Drawing:
                 + (" beside a data set" if overrides else "")
             )
         if self.timeline:
-            check_timeline(self.timeline)
+            check_timeline(self.timeline, files[0].path)
         if self.overlay:
             check_overlay(self.overlay, files[0].path)
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from aunet.drawing.overlay import check_place
 from aunet.drawing.rows import MOST_FACES, Rows
+from aunet.predict.images import read_picture
 from aunet.report.svg import STYLE
 from aunet.runs import replacing
 
@@ -29,12 +30,15 @@ _FLOOR, _RISE = 0.22, 0.7
 """Of a strip's height: where probability 0 is, and how far above it 1; below, what is present is marked."""
 
 
-def check_timeline(out: Path) -> None:
+def check_timeline(out: Path, file: Path) -> None:
     """Refuses what could not be written, before any work is done.
 
     Raises:
-        ValueError: The suffix is not .svg, or there is no folder for the file.
+        ValueError: The suffix is not .svg, there is no folder for the file, or what it is of is a picture.
+        OSError: That cannot be read.
     """
+    if read_picture(file) is not None:
+        raise ValueError(f"{out}: a timeline is one of a video, and {file.name} is a picture")
     if out.suffix.lower() != ".svg":
         raise ValueError(f"{out}: a timeline must end in .svg")
     check_place(out)

@@ -48,8 +48,8 @@ def find_inputs(
     """Files and data sets among what was given, in its order, each once.
 
     Args:
-        given: Files, perhaps under another name; folders, of which all pictures and videos are taken, with those of their subfolders; and
-            overrides such as "data=rendered", which name a data set together.
+        given: Files, perhaps under another name; folders, of which all pictures and videos are taken, with
+            those of their subfolders; and overrides such as "data=rendered", which name a data set together.
 
     Returns:
         The files; the overrides; and what is wrong with single ones.
