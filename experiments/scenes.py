@@ -1,5 +1,8 @@
 """Rendered people who move through a larger picture, with the aligned crops that a data set would hold.
 
+Face and crop are the same pixels, with the same noise, JPEG and finger in front of them: what differs between
+their predictions comes from video, detection and alignment alone.
+
 A helper of ``predict_check.py`` and of the tests.
 """
 
@@ -9,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from aunet.data.rendered import behaviour, camera, scene
 from aunet.data.rendered.head import load_head, stacked_actions
@@ -17,8 +20,8 @@ from aunet.data.rendered.people import make_person
 from aunet.data.rendered.track import LANDMARK_NOISE
 from aunet.facs import CROP_SIZE
 
-MARGIN = 40
-"""Pixels of the crop that are rendered around it: hair, ears and neck."""
+MARGIN = 48
+"""Pixels of the crop that are rendered around it, hair, ears and neck; whole blocks of its JPEG."""
 SIDE = CROP_SIZE + 2 * MARGIN
 WIDTH, HEIGHT = 720, 400
 FPS = 15
@@ -74,14 +77,14 @@ def two_people(
         for p in range(2):
             noise = rng.normal(0, LANDMARK_NOISE, (5, 2)).astype(np.float32)
             seen = scene.render_frame(head, actions, people[p], wide, poses[p][k], noise, MARGIN)
-            centre = np.ascontiguousarray(seen.linear[border:-border, border:-border])
-            crop = camera.encode(camera.expose(centre, setting, rng), setting.quality)
-            crops.append(simplejpeg.decode_jpeg(crop))
+            head_shot = simplejpeg.decode_jpeg(
+                camera.encode(camera.expose(seen.linear, setting, rng), setting.quality)
+            )
+            crops.append(head_shot[MARGIN:-MARGIN, MARGIN:-MARGIN])
             landmarks.append(_moved(places[k, p], seen.landmarks))
-            picture = _with_head(picture, camera.to_srgb(seen.linear), places[k, p], setting.blur)
-        noise = rng.normal(0, setting.noise, picture.shape)
+            picture = _with_head(picture, head_shot, places[k, p])
         yield SceneFrame(
-            np.clip(np.rint(picture + noise), 0, 255).astype(np.uint8),
+            np.clip(np.rint(picture), 0, 255).astype(np.uint8),
             np.stack(crops),
             (intensities[:, k] >= behaviour.LABEL_THRESHOLD).astype(np.int8),
             places[k],
@@ -121,25 +124,18 @@ def _moved(matrix: npt.NDArray[np.float64], points: npt.NDArray[np.floating]) ->
 
 
 def _with_head(
-    picture: npt.NDArray[np.float32],
-    wide: npt.NDArray[np.float32],
-    matrix: npt.NDArray[np.float64],
-    blur: float,
+    picture: npt.NDArray[np.float32], head_shot: npt.NDArray[np.uint8], matrix: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float32]:
     """The picture with a head in it, whose soft outline is an ellipse."""
-    factor = wide.shape[0] / SIDE
-    y, x = np.mgrid[: len(wide), : len(wide)] / factor - SIDE / 2
+    y, x = np.mgrid[:SIDE, :SIDE] + 0.5 - SIDE / 2
     cover = np.clip((1 - np.hypot(x / 68, y / 94)) * 6, 0, 1) * 255
-    layers = np.dstack([wide, cover]).round().astype(np.uint8)
-    # From the picture to the rendering: its pixels are finer, and begin at the margin.
+    layers = Image.fromarray(np.dstack([head_shot, cover.round().astype(np.uint8)]), "RGBA")
+    # From the picture to the head shot, which begins at the margin. Pillow too has centres of pixels at .5.
     back = np.linalg.inv(np.vstack([matrix, (0, 0, 1)]))[:2]
     back[:, 2] += MARGIN
-    way = (back * factor).ravel().tolist()
-    # Pillow maps the centres of pixels, at .5, as everything here counts.
-    soft = Image.fromarray(layers, "RGBA").filter(ImageFilter.GaussianBlur(blur * factor))
-    size = WIDTH, HEIGHT
-    placed = np.asarray(
-        soft.transform(size, Image.Transform.AFFINE, way, Image.Resampling.BICUBIC), np.float32
+    placed = layers.transform(
+        (WIDTH, HEIGHT), Image.Transform.AFFINE, back.ravel().tolist(), Image.Resampling.BICUBIC
     )
-    alpha = placed[..., 3:] / 255
-    return picture * (1 - alpha) + placed[..., :3] * alpha
+    values = np.asarray(placed, np.float32)
+    alpha = values[..., 3:] / 255
+    return picture * (1 - alpha) + values[..., :3] * alpha

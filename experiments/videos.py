@@ -29,9 +29,10 @@ def write_video(
         codec: Of FFmpeg; "ffv1" loses nothing.
         fps: Frames a second.
         rotation: Degrees, counter-clockwise, by which the file says that its frames are to be turned.
-        **options: Of container and codec, such as movflags or crf.
+        **options: Of the codec, such as crf, or of the container: movflags.
     """
-    with av.open(str(file), "w", options=options) as container:
+    whole = {"movflags": options.pop("movflags")} if "movflags" in options else {}
+    with av.open(str(file), "w", options=whole) as container:
         stream = container.add_stream(codec, rate=round(fps), options=options)
         stream.pix_fmt = {"ffv1": "bgr0", "gif": "rgb8"}.get(codec, "yuv420p")
         stream.codec_context.time_base = _MILLISECONDS

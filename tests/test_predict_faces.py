@@ -134,7 +134,7 @@ def test_nothing_is_found_where_nothing_is(detector, size):
 
 
 def test_the_smallest_face_is_a_choice(detector):
-    assert len(found_in(FaceDetector(torch.device("cpu"), smallest=130), astronaut())) == 0
+    assert len(found_in(FaceDetector(torch.device("cpu"), smallest=250), astronaut())) == 0
 
 
 # Tracking

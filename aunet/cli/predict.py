@@ -18,6 +18,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--crops", action="store_true", help="inputs are aligned crops: look for no faces in them"
     )
     predict.add_argument("--split", default="val", help="of a data set: train, val or test; %(default)s")
+    predict.add_argument("--fps", type=float, metavar="N", help="frames per second of a data set, for time_s")
     predict.add_argument(
         "--detect-every", type=int, default=1, metavar="N", help="look for new faces in every Nth frame only"
     )
@@ -44,13 +45,14 @@ def _predict(options: argparse.Namespace) -> None:
 
     logging.basicConfig(format="aunet: %(message)s")
     logging.getLogger("aunet").setLevel(logging.INFO)
-    chosen = Options(options.crops, options.split, options.detect_every, options.min_face, options.batch_size)
+    names = ("crops", "split", "detect_every", "min_face", "batch_size", "fps")
+    chosen = Options(**{name: getattr(options, name) for name in names})
     predictor = load(options.run, options.device)
     draw = None
     if options.overlay or options.timeline:
         from aunet.drawing import Drawing
 
-        draw = Drawing(predictor, options.overlay, options.timeline)
+        draw = Drawing(predictor, options.overlay, options.timeline, chosen)
         draw.check(options.inputs)
     report = predictor.write(options.out, options.inputs, chosen, draw=draw)
     for problem in report.problems:

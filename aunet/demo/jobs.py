@@ -182,7 +182,8 @@ class Jobs:
             job.result = summary(rows(), self.predictor.aus)
             is_video = job.result["kind"] == "video"
             overlay = job.folder / ("overlay.mp4" if is_video else "overlay.png")
-            Drawing(self.predictor, overlay, job.folder / "timeline.svg" if is_video else None)(file, rows)
+            timeline = job.folder / "timeline.svg" if is_video else None
+            Drawing(self.predictor, overlay, timeline, self.options)(file, rows)
 
         about = job.upload.stat()
         file = FileInput(job.upload, job.name, about.st_size, about.st_mtime_ns)

@@ -162,7 +162,7 @@ function tableOf(face, kind) {
     return element("tr", { className: au.share >= 0.5 ? "present" : "" }, name, element("td", {}, bar),
       element("td", { className: "number", textContent: au.prob.toFixed(2) }), element("td", { textContent: is }));
   });
-  const caption = `Face ${face.face}` + (video ? `, seen in ${face.frames} frames` : "");
+  const caption = `Face ${face.face}` + (video ? `, in ${face.frames} frames` : "");
   return element("table", {}, element("caption", { textContent: caption }),
     element("thead", {}, head), element("tbody", {}, ...rows));
 }

@@ -34,19 +34,20 @@ class Attention:
             centres = position_centres(self.network.backbone, self.side)
             self._rows, self._columns = (nearest_positions(along, self.side) for along in centres)
 
-    def maps(self, pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.void]) -> Maps28:
+    def maps(self, pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.void], crop: bool = False) -> Maps28:
         """Maps of the faces of a frame; of one map for each AU, the mean over the AUs that are present.
 
         Args:
             pixels: (H, W, 3) RGB of the frame.
-            rows: (n,) records of faces in it; without points, the frame is an aligned crop itself.
+            rows: (n,) records of faces that are seen in it.
+            crop: The frame is an aligned crop itself.
 
         Returns:
             (n, 28, 28), or (0, 28, 28) if the network does not attend.
         """
         if not self.attends or not len(rows):
             return np.empty((0, 28, 28))
-        if np.isnan(rows["points"]).any():
+        if crop:
             faces = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(self.device)
         else:
             faces = crops(pixels, rows["points"], self.side, self.device)
@@ -67,19 +68,19 @@ def _shown(occurrence: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
     return present if len(present) else np.arange(len(occurrence))
 
 
-def lay_over(picture: Image.Image, attention: Maps28, points: npt.NDArray[Any], side: int) -> None:
+def lay_over(picture: Image.Image, attention: Maps28, points: npt.NDArray[Any] | None, side: int) -> None:
     """Lays one face's attention over a picture.
 
     Args:
         picture: RGB; changed.
         attention: (28, 28).
-        points: (5, 2) of the face in pixels of the picture; NaN: the picture is an aligned crop.
+        points: (5, 2) of the face in pixels of the picture; None: the picture is an aligned crop.
         side: Of crops, in pixels.
     """
     hot = heat(attention, (side, side))
     hot[..., 3] *= 255
     layer = Image.fromarray(hot.round().astype(np.uint8), "RGBA")
-    if np.isnan(points).any():
+    if points is None:
         layer, corner = layer.resize(picture.size, Image.Resampling.BILINEAR), (0, 0)
     else:
         matrix = similarity(points[None], template(side))[0]

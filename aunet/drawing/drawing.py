@@ -9,8 +9,9 @@ from aunet.drawing.overlay import check_overlay, draw_overlay
 from aunet.drawing.rows import Rows
 from aunet.drawing.timeline import check_timeline, draw_timeline
 from aunet.metrics import THRESHOLD
-from aunet.predict import Postprocess, Predictor
+from aunet.predict import Options, Postprocess, Predictor
 from aunet.predict.inputs import FileInput, find_inputs
+from aunet.predict.options import DEFAULTS
 
 
 class Drawing:
@@ -20,6 +21,7 @@ class Drawing:
         predictor: Whose rows they are.
         overlay: See ``draw_overlay``; None for none.
         timeline: See ``draw_timeline``; None for none.
+        options: How the file was looked at.
         postprocess: The one that the rows went through: its ``threshold``, if it has one, is marked.
     """
 
@@ -28,11 +30,13 @@ class Drawing:
         predictor: Predictor,
         overlay: str | Path | None = None,
         timeline: str | Path | None = None,
+        options: Options = DEFAULTS,
         postprocess: Postprocess | None = None,
     ) -> None:
         self.predictor = predictor
         self.overlay = Path(overlay) if overlay else None
         self.timeline = Path(timeline) if timeline else None
+        self.crops = options.crops
         threshold = getattr(postprocess, "threshold", THRESHOLD)
         self.thresholds = np.broadcast_to(np.asarray(threshold, np.float64), len(predictor.aus))
 
@@ -61,4 +65,4 @@ class Drawing:
         if self.timeline:
             draw_timeline(self.timeline, Path(file.name).name, rows, self.predictor.aus, self.thresholds)
         if self.overlay:
-            draw_overlay(self.overlay, file.path, rows, self.predictor, self.thresholds)
+            draw_overlay(self.overlay, file.path, rows, self.predictor, self.thresholds, self.crops)

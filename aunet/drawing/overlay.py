@@ -12,7 +12,7 @@ from PIL import Image
 
 from aunet.data.loader import ahead
 from aunet.drawing.attend import Attention
-from aunet.drawing.rows import Places, Rows, by_frame, extent
+from aunet.drawing.rows import Places, Rows, by_frame, extent, seen
 from aunet.drawing.sheet import Sheet
 from aunet.predict import InputError, Predictor
 from aunet.predict.frames import Frame
@@ -60,6 +60,7 @@ def draw_overlay(
     rows: Callable[[], Iterator[Rows]],
     predictor: Predictor,
     thresholds: npt.NDArray[np.floating],
+    crops: bool = False,
 ) -> None:
     """Writes an overlay: boxes with the faces' numbers, their AUs, and what the network attended to.
 
@@ -71,6 +72,7 @@ def draw_overlay(
         rows: Gives its records in chunks, from the beginning at each call.
         predictor: Whose they are.
         thresholds: (num_aus,) from which on AUs count as present.
+        crops: Frames are aligned crops.
 
     Raises:
         InputError: The file cannot be read any more.
@@ -80,12 +82,12 @@ def draw_overlay(
     def sheet_for(pixels: npt.NDArray[np.uint8]) -> Sheet:
         height, width = pixels.shape[:2]
         side, attends = predictor.image_size, attention.attends
-        return Sheet((width, height), predictor.aus, thresholds, found.places, attends, side)
+        return Sheet((width, height), predictor.aus, thresholds, found.places, attends, side, crops)
 
     places = Places()
 
     def drawn(sheet: Sheet, pixels: npt.NDArray[np.uint8], of_frame: Rows) -> Image.Image:
-        maps = attention.maps(pixels, of_frame[of_frame["face"] >= 0])
+        maps = attention.maps(pixels, of_frame[seen(of_frame, crops)], crops)
         return sheet.draw(pixels, of_frame, places.of(of_frame), maps)
 
     picture = read_picture(file)

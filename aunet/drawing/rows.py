@@ -14,6 +14,17 @@ MOST_FACES = 8
 """That are drawn with their AUs; of others the box alone."""
 
 
+def seen(rows: Rows, crops: bool) -> npt.NDArray[np.bool_]:
+    """Which rows are of a face that is to be seen: some are only filled in, and have no box.
+
+    Args:
+        rows: (n,) records.
+        crops: Frames are aligned crops, without boxes.
+    """
+    there: npt.NDArray[np.bool_] = (rows["face"] >= 0) & (crops | ~np.isnan(rows["box"]).any(1))
+    return there
+
+
 def by_frame(chunks: Iterable[Rows]) -> Iterator[Rows]:
     """The records of each frame, of chunks that end anywhere."""
     held: Rows | None = None

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from aunet.drawing.attend import Maps28, lay_over
-from aunet.drawing.rows import Rows
+from aunet.drawing.rows import Rows, seen
 from aunet.overlays import heat
 
 INK, SOFT, PAPER = "#1a1a1a", "#6b6b6b", "#ffffff"
@@ -50,6 +50,7 @@ class Sheet:
         places: Number of faces beside the frame.
         attends: Whether there are attention maps.
         side: Of crops, in pixels.
+        crops: Frames are aligned crops: the whole frame is the face.
 
     Attributes:
         size: (width, height) of the drawing, both even, as video needs them.
@@ -63,9 +64,10 @@ class Sheet:
         places: int,
         attends: bool,
         side: int,
+        crops: bool = False,
     ) -> None:
         scale = _scale(*size)
-        self.aus, self.thresholds, self.side = aus, thresholds, side
+        self.aus, self.thresholds, self.side, self.crops = aus, thresholds, side, crops
         self.frame = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
         self.letter = max(13, round(self.frame[1] / 42))
         self.line = round(1.4 * self.letter)
@@ -99,7 +101,7 @@ class Sheet:
             pixels: (H, W, 3) RGB.
             rows: Its records.
             places: For each place beside the frame, which row is there.
-            maps: (n, 28, 28) attention of the rows that have a face, or none.
+            maps: (n, 28, 28) attention of the faces that are seen, or none.
         """
         sheet = self._empty.copy()
         picture = Image.fromarray(pixels)
@@ -107,11 +109,11 @@ class Sheet:
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
         if size != picture.size:
             picture = picture.resize(size, Image.Resampling.BILINEAR if scale > 1 else Image.Resampling.BOX)
-        faces = rows[rows["face"] >= 0]
+        faces = rows[seen(rows, self.crops)]
         for face, attention in zip(faces, maps, strict=False):
-            lay_over(picture, attention, face["points"] * scale, self.side)
+            lay_over(picture, attention, None if self.crops else face["points"] * scale, self.side)
         pen = ImageDraw.Draw(picture)
-        for face in faces:
+        for face in () if self.crops else faces:
             self._box(pen, face, scale)
         sheet.paste(picture, (0, 0))
         pen = ImageDraw.Draw(sheet)
@@ -121,13 +123,11 @@ class Sheet:
             self._bars(pen, left, line * self.block + self._gap, rows[row] if row is not None else None)
         if not places:
             pen.text((self.frame[0] + self._gap, self._gap), "no face", SOFT, _font(self.letter))
-        self._say_when(pen, rows, len(faces) - sum(row is not None for row in places))
+        self._say_when(pen, rows, (rows["face"] >= 0).sum() - len([row for row in places if row is not None]))
         return sheet
 
     def _box(self, pen: ImageDraw.ImageDraw, face: np.void, scale: float) -> None:
         """A box that is seen on any ground, with the face's number."""
-        if np.isnan(face["box"]).any():  # the frame is a crop, all of it the face
-            return
         x0, y0, x1, y1 = (float(side) * scale for side in face["box"])
         thick = max(2, self.letter // 8)
         pen.rectangle((x0 - thick, y0 - thick, x1 + thick, y1 + thick), outline="black", width=3 * thick)
@@ -145,6 +145,9 @@ class Sheet:
             pen.text((left, top), "face not seen", SOFT, plain)
             return
         pen.text((left, top), f"face {face['face']}", INK, bold)
+        if not seen(np.array([face]), self.crops)[0]:
+            after = pen.textlength(f"face {face['face']} ", bold)
+            pen.text((left + after, top), "not seen, filled in", SOFT, plain)
         for line, (au, threshold) in enumerate(zip(self.aus, self.thresholds, strict=True), 1):
             middle = top + line * self.line + self.line // 2
             prob, occurs = float(face["probs"][line - 1]), int(face["occurrence"][line - 1])

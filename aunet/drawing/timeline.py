@@ -46,11 +46,11 @@ def check_timeline(out: Path, file: Path) -> None:
 
 @dataclass
 class Course:
-    """One face over B steps of time; NaN where it was not seen.
+    """One face over B steps of time; NaN where nothing is known.
 
     Attributes:
         face: Its number.
-        frames: In how many frames it was seen.
+        frames: In how many frames something is known of it.
         low, mean, high: (B, num_aus) probabilities within each step.
         share: (B, num_aus) of the step's frames in which the AU is present.
     """
@@ -216,7 +216,7 @@ def _words(edges: npt.NDArray[np.float64], left: int) -> str:
     more = f" {left} faces that were seen more briefly are left out." if left else ""
     return (
         "Strips from 0 to 1; line: probability, dots: threshold, thick blue bar: present, "
-        f"hatched: face not seen.{step}{more}"
+        f"hatched: nothing known of the face.{step}{more}"
     )
 
 
@@ -255,7 +255,7 @@ def _panel(
     axes.set_ylim(0, len(aus))
     axes.set_xlim(edges[0], edges[-1])
     axes.grid(False, axis="y")
-    axes.set_title(f"face {course.face}, seen in {course.frames} frames", loc="left", weight="bold")
+    axes.set_title(f"face {course.face}, in {course.frames} frames", loc="left", weight="bold")
     if edges[-1] >= 600:
         axes.xaxis.set_major_formatter(lambda seconds, _: _clock(seconds))
 

@@ -13,7 +13,7 @@ the network was trained on.
 
 from aunet.predict.frames import InputError
 from aunet.predict.options import Options, Report
-from aunet.predict.predictor import Postprocess, Predictor, load
-from aunet.predict.rows import Columns
+from aunet.predict.predictor import Predictor, load
+from aunet.predict.rows import Columns, Postprocess
 
 __all__ = ["Columns", "InputError", "Options", "Postprocess", "Predictor", "Report", "load"]

@@ -80,7 +80,7 @@ class FaceFinder:
                 rows["box"], rows["points"] = faces.boxes[order], faces.points[order]
                 cut.append(crops(frame.pixels, faces.points[order], self.side, self.detector.device))
             parts.append(rows)
-        nothing = torch.empty((0, 3, self.side, self.side), dtype=torch.uint8)
+        nothing = torch.empty((0, 3, self.side, self.side), dtype=torch.uint8, device=self.detector.device)
         return Found(np.concatenate(parts), torch.cat(cut) if cut else nothing)
 
 

@@ -44,7 +44,7 @@ def read_picture(path: Path) -> npt.NDArray[np.uint8] | None:
         _check_colours(name, image)
         try:
             upright = ImageOps.exif_transpose(image)
-            return np.asarray(upright.convert("RGB"))
+            return np.array(upright.convert("RGB"))
         # Pillow's decoders raise OSError, SyntaxError, ValueError and others for damaged files.
         except Exception as error:
             raise InputError(name, f"a damaged {image.format} picture ({error})") from None

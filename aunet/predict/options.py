@@ -17,6 +17,7 @@ class Options:
             between.
         min_face: Side in pixels of the smallest face to look for.
         batch_size: Crops that go through the network at once.
+        fps: Of a data set: frames per second, which give its frames their times; None: they have none.
 
     Raises:
         ValueError: A number is too small.
@@ -27,12 +28,15 @@ class Options:
     detect_every: int = 1
     min_face: float = SMALLEST
     batch_size: int = 64
+    fps: float | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("detect_every", 1), ("min_face", CELL), ("batch_size", 1)):
             value = getattr(self, name)
             if not value >= least:
                 raise ValueError(f"{name}={value} must be at least {least}")
+        if self.fps is not None and not 0 < self.fps < float("inf"):
+            raise ValueError(f"fps={self.fps} must be more than 0")
 
 
 DEFAULTS = Options()

@@ -17,10 +17,11 @@ from aunet.locks import locked
 from aunet.module import ActionUnitModule
 from aunet.predict.detect import FaceDetector
 from aunet.predict.faces import FaceFinder
+from aunet.predict.frames import InputError
 from aunet.predict.inputs import FileInput, find_inputs
 from aunet.predict.options import DEFAULTS, Options, Report
 from aunet.predict.output import check_output, write_table
-from aunet.predict.rows import Columns, columns, empty_rows, row_type
+from aunet.predict.rows import Columns, Postprocess, columns, empty_rows, postprocessed, row_type
 from aunet.predict.sets import set_key, set_pieces
 from aunet.predict.spool import Spool
 from aunet.predict.stream import FileStream, Piece
@@ -30,10 +31,6 @@ log = logging.getLogger(__name__)
 
 Inputs = str | Path | Sequence[str | Path | FileInput]
 """Pictures, videos, folders of them, and overrides such as "data=rendered" that together name a data set."""
-
-Floats = npt.NDArray[np.floating]
-Postprocess = Callable[[Floats, Floats], tuple[Floats, npt.NDArray[np.int8]]]
-"""(probabilities (n, num_aus) of one face in order of time, seconds (n,)) -> (probabilities, occurrence)."""
 
 Draw = Callable[[FileInput, Callable[[], Iterator[npt.NDArray[np.void]]]], None]
 """Takes a file and its records in chunks, as often as it asks for them; they are post-processed."""
@@ -67,7 +64,7 @@ class Predictor:
         Args:
             inputs: What to predict.
             options: How to look at it.
-            postprocess: Applied to each face of each input; None: an AU is present from 0.5 on.
+            postprocess: Applied to each face of each video; None: an AU is present from 0.5 on.
 
         Returns:
             Columns by name, see ``aunet.predict.rows.columns``; ``pandas.DataFrame`` takes them as they are.
@@ -75,23 +72,24 @@ class Predictor:
         Raises:
             ValueError: An input cannot be used at all. Of one that can be used in part, the rest is said.
         """
-        files, overrides, errors = find_inputs(_listed(inputs))
+        files, overrides, errors = _found(inputs, options, postprocess)
         if errors:
             raise errors[0]
         rows, names = [empty_rows(0, len(self.aus))], []
-        first = 1  # of the parts, among those of the input at work
-        finder = self._finder(files, options)
-        for piece in self._pieces(finder, files, overrides, options):
-            rows.append(piece.rows)
-            names += [piece.name] * len(piece.rows)
-            if piece.done:
-                whole = np.concatenate(rows[first:])
-                if piece.problem and not len(whole):
-                    raise ValueError(piece.problem)
-                if piece.problem:
-                    log.warning(piece.problem)
-                rows[first:] = [_postprocessed(whole, postprocess)]
-                first = len(rows)
+        pending: dict[str, list[npt.NDArray[np.void]]] = {}
+        for piece in self._pieces(self._finder(files, options), files, overrides, options):
+            if len(piece.rows):
+                pending.setdefault(piece.name, []).append(piece.rows)
+            if not piece.done:
+                continue
+            if piece.problem and not pending:
+                raise ValueError(piece.problem)
+            if piece.problem:
+                log.warning(piece.problem)
+            for name, parts in pending.items():
+                rows.append(postprocessed(np.concatenate(parts), postprocess))
+                names += [name] * len(rows[-1])
+            pending = {}
         return columns(np.concatenate(rows), names, self.aus)
 
     def write(
@@ -102,7 +100,7 @@ class Predictor:
         postprocess: Postprocess | None = None,
         draw: Draw | None = None,
     ) -> Report:
-        """Predicts into a file, in constant memory.
+        """Predicts into a file, in constant memory; post-processing holds the rows of a video at once.
 
         Meanwhile the rows lie in ``OUT.partial``: a call that was killed goes on after the inputs that it had
         finished. A bad input does not keep the others from being predicted and written.
@@ -120,7 +118,7 @@ class Predictor:
         """
         target = Path(out)
         check_output(target)
-        files, overrides, errors = find_inputs(_listed(inputs))
+        files, overrides, errors = _found(inputs, options, postprocess)
         finder = self._finder(files, options)
         job = {"network": self.digest, "options": asdict(options), "postprocess": repr(postprocess)}
         keys = [file.key for file in files] + ([set_key(overrides)] if overrides else [])
@@ -134,8 +132,8 @@ class Predictor:
             for piece in self._pieces(finder, left, sets, options):
                 spool.append(piece.name, piece.rows)
                 if piece.done and spool.pending:
-                    for rows in spool.pending_rows() if postprocess else ():
-                        _postprocessed(rows, postprocess)
+                    for name, rows in spool.take() if postprocess else ():
+                        spool.append(name, postprocessed(rows, postprocess))
                     spool.finish(piece.key, piece.problem)
                 elif piece.done and piece.problem:
                     problems.append(piece.problem)
@@ -186,9 +184,7 @@ class Predictor:
                     advance((done + piece.size) // 1000 - done // 1000)
                     done += piece.size
         if overrides:
-            yield from set_pieces(
-                overrides, options.split, classify, self.image_size, len(self.aus), self.device
-            )
+            yield from set_pieces(overrides, options, classify, self.image_size, len(self.aus), self.device)
 
 
 def load(run: str | Path, device: str = "auto") -> Predictor:
@@ -213,16 +209,11 @@ def load(run: str | Path, device: str = "auto") -> Predictor:
     return Predictor(module, hashlib.sha256(weights.read_bytes()).hexdigest(), place)
 
 
-def _listed(inputs: Inputs) -> Sequence[str | Path | FileInput]:
-    return [inputs] if isinstance(inputs, str | Path) else inputs
-
-
-def _postprocessed(rows: npt.NDArray[np.void], postprocess: Postprocess | None) -> npt.NDArray[np.void]:
-    """The rows of an input, changed in place, each face by itself."""
-    if postprocess is not None:
-        for face in np.unique(rows["face"][rows["face"] >= 0]):
-            mine = np.flatnonzero(rows["face"] == face)
-            rows["probs"][mine], rows["occurrence"][mine] = postprocess(
-                rows["probs"][mine], rows["time_s"][mine]
-            )
-    return rows
+def _found(
+    inputs: Inputs, options: Options, postprocess: Postprocess | None
+) -> tuple[list[FileInput], list[str], list[InputError]]:
+    """As ``find_inputs``; refuses what no input would change."""
+    files, overrides, errors = find_inputs([inputs] if isinstance(inputs, str | Path) else inputs)
+    if overrides and postprocess is not None and options.fps is None:
+        raise ValueError("post-processing goes by time, which a data set does not tell: give fps")
+    return files, overrides, errors

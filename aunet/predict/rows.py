@@ -1,6 +1,6 @@
 """One row for each face of each frame, and for each frame without one: as records, and as named columns."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,11 @@ import numpy.typing as npt
 
 POINTS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
 """Names of the five points; sides are the person's own, so that the right eye is on the image's left."""
+
+Floats = npt.NDArray[np.floating]
+Postprocess = Callable[[Floats, Floats], tuple[Floats, npt.NDArray[np.int8]]]
+"""(probabilities (n, num_aus) of one face in the order of time, NaN where it was not seen; seconds (n,)) ->
+(probabilities, occurrence in {0, 1, -1}), see ``aunet.postprocess``."""
 
 Columns = dict[str, npt.NDArray[Any]]
 """Arrays of equal length by name, as pandas.DataFrame takes them; see ``columns``."""
@@ -61,3 +66,38 @@ def columns(rows: npt.NDArray[np.void], names: Sequence[str], aus: Sequence[int]
     table |= {f"AU{au:02d}_prob": rows["probs"][:, i] for i, au in enumerate(aus)}
     table |= {f"AU{au:02d}": rows["occurrence"][:, i] for i, au in enumerate(aus)}
     return table
+
+
+def postprocessed(rows: npt.NDArray[np.void], postprocess: Postprocess | None) -> npt.NDArray[np.void]:
+    """Post-processes each face of a video by itself, from the first to the last frame in which it was seen.
+
+    Where a face was not seen in between and a probability was filled in, it gets a row that has no box and no
+    points.
+
+    Args:
+        rows: (n,) records of a video, or of a picture, in the order of their frames.
+        postprocess: None: the rows stay as they are.
+
+    Returns:
+        Records in the order of frames, and then of faces.
+    """
+    if postprocess is None:
+        return rows
+    frames, first = np.unique(rows["frame"], return_index=True)
+    times = rows["time_s"][first]
+    # A picture has no time, and those of videos that were cut and joined may go back.
+    seconds = np.maximum.accumulate(np.nan_to_num(times))
+    parts = []
+    for face in np.unique(rows["face"][rows["face"] >= 0]):
+        seen = rows[rows["face"] == face]
+        places = np.searchsorted(frames, seen["frame"])
+        span = slice(places[0], places[-1] + 1)
+        track = empty_rows(span.stop - span.start, rows["probs"].shape[1])
+        track["frame"], track["time_s"], track["face"] = frames[span], times[span], face
+        track[places - span.start] = seen
+        track["probs"], track["occurrence"] = postprocess(track["probs"], seconds[span])
+        parts.append(track[~np.isnan(track["probs"]).all(axis=1)])
+    filled = np.concatenate([rows[:0], *parts])
+    empty = rows[(rows["face"] < 0) & ~np.isin(rows["frame"], filled["frame"])]
+    whole = np.concatenate([filled, empty])
+    return whole[np.lexsort((whole["face"], whole["frame"]))]

@@ -10,6 +10,7 @@ from aunet.config import named_data
 from aunet.data.faults import DataError
 from aunet.predict.faces import crop_rows
 from aunet.predict.frames import one_line
+from aunet.predict.options import Options
 from aunet.predict.rows import empty_rows
 from aunet.predict.stream import Classify, Piece, fill
 from aunet.progress import progress
@@ -21,7 +22,12 @@ def set_key(overrides: Sequence[str]) -> str:
 
 
 def set_pieces(
-    overrides: Sequence[str], split: str, classify: Classify, side: int, num_aus: int, device: torch.device
+    overrides: Sequence[str],
+    options: Options,
+    classify: Classify,
+    side: int,
+    num_aus: int,
+    device: torch.device,
 ) -> Iterator[Piece]:
     """The rows of a split, named by their videos, with the frames' numbers in the data set.
 
@@ -29,13 +35,14 @@ def set_pieces(
 
     Args:
         overrides: Name the data set, such as "data=affwild2" and "data.root=DIR".
-        split: "train", "val" or "test".
+        options: Which split, and its frames per second.
         classify: The network.
         side: Of the crops that it takes.
         num_aus: Of the records.
         device: Where the network runs.
     """
-    key, problem = set_key(overrides), None
+    key, split, problem = set_key(overrides), options.split, None
+    fps = options.fps or np.nan
     try:
         data = named_data(overrides)
         if data.image_size != side:
@@ -50,12 +57,13 @@ def set_pieces(
         with progress(f"predicting {split}", len(table), "frames") as advance:
             for batch in data.batches(split, device):
                 index = batch["index"].cpu().numpy()
-                found = crop_rows(batch["frames"], table.frame[index], np.full(len(index), np.nan), num_aus)
+                frame = table.frame[index]
+                found = crop_rows(batch["frames"], frame, (frame - 1) / fps, num_aus)
                 fill(classify, [found])
                 skipped = [row for row in range(len(index)) if index[row] in data.skipped.get(split, ())]
                 for row in skipped:
                     found.rows[row] = empty_rows(1, num_aus)[0]
-                    found.rows["frame"][row] = table.frame[index[row]]
+                    found.rows["frame"][row], found.rows["time_s"][row] = frame[row], (frame[row] - 1) / fps
                 video = table.video[index]
                 starts = [0, *(np.flatnonzero(np.diff(video)) + 1).tolist(), len(index)]
                 for start, end in pairwise(starts):

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -114,11 +114,14 @@ class Spool:
             first = self.pending.pop().first
         self.pending.append(Span(name, first, self._count))
 
-    def pending_rows(self) -> Iterator[npt.NDArray[np.void]]:
-        """The rows of the input at work, of each name by itself, as they lie on disk, to be changed there."""
+    def take(self) -> list[tuple[str, npt.NDArray[np.void]]]:
+        """Takes back the rows of the input at work: those of each name, to be appended in another form."""
         self._rows.flush()
-        for span in self.pending:
-            yield self._at(span.first, span.last, "r+")
+        taken = [(span.name, self._read(span.first, span.last)) for span in self.pending]
+        self._count -= sum(len(rows) for _, rows in taken)
+        self._rows.truncate(self._count * self.dtype.itemsize)
+        self.pending = []
+        return taken
 
     def finish(self, key: str, problem: str | None) -> None:
         """Declares the input at work finished."""
@@ -140,9 +143,9 @@ class Spool:
         self._finished = {}
         self._synced = time.monotonic()
 
-    def _at(self, first: int, last: int, mode: Literal["r", "r+"]) -> npt.NDArray[np.void]:
+    def _read(self, first: int, last: int) -> npt.NDArray[np.void]:
         offset = first * self.dtype.itemsize
-        return np.memmap(self.folder / "rows.bin", self.dtype, mode, offset, (last - first,))
+        return np.fromfile(self.folder / "rows.bin", self.dtype, last - first, offset=offset)
 
     def chunks(self, keys: Sequence[str]) -> Iterator[tuple[str, npt.NDArray[np.void]]]:
         """The rows of finished inputs in their order, some thousands at once, with the name of each chunk."""
@@ -150,7 +153,7 @@ class Spool:
         for key in keys:
             for span in self.done[key].spans:
                 for start in range(span.first, span.last, _CHUNK):
-                    yield span.name, np.array(self._at(start, min(start + _CHUNK, span.last), "r"))
+                    yield span.name, self._read(start, min(start + _CHUNK, span.last))
 
     def rows(self, key: str) -> Iterator[npt.NDArray[np.void]]:
         """The rows of a finished input in their order, some thousands at once."""

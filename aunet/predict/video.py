@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -38,10 +39,14 @@ def read_video(path: Path, read: Callable[[int], object] = lambda position: None
         import av
     except ModuleNotFoundError:
         raise InputError(name, "no picture; videos need the package av: install aunet[predict]") from None
-    # A file, not its name: FFmpeg takes names for protocols, and playlists for further names.
     with path.open("rb") as file:
+        # Nameless, and without leave to open more: FFmpeg takes names for protocols, for patterns of further
+        # files and for formats, and playlists name what is not ours to read.
+        content = SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell, seekable=file.seekable)
         try:
-            container = av.open(file, "r", metadata_errors="ignore")
+            container = av.open(
+                content, "r", options={"protocol_whitelist": "none"}, metadata_errors="ignore"
+            )
         except (av.FFmpegError, ValueError, OSError) as error:
             raise InputError(name, f"no picture, and no video that can be read ({_said(error)})") from None
         with container:
