@@ -171,7 +171,6 @@ def test_who_does_not_know_the_token_changes_nothing(token, server, folder, pict
         "/jobs/{job}/../.lock",
         "/jobs/{job}/%2e%2e/.lock",
         "/page.html",
-        "//",
     ],
 )
 def test_there_is_nothing_else(path, server, picture):
@@ -415,10 +414,8 @@ def test_the_command_says_what_the_network_has_seen(predictor, tmp_path, monkeyp
     served = []
     monkeypatch.setattr(aunet.demo, "serve", lambda *arguments: served.append(arguments))
     metrics = Path(tmp_path / "run" / "metrics.json")
-    for data, note in (
-        ("rendered_medium", "It has seen rendered faces only."),
-        ("affwild2", "Trained on affwild2."),
-    ):
+    notes = {"rendered_medium": "It has seen rendered faces only.", "affwild2": "Trained on affwild2."}
+    for data, note in notes.items():
         metrics.write_text(json.dumps({"data": data, "title": "Ours", "seed": 3}))
         main(["demo", str(tmp_path / "run"), "--device", "cpu", "--max-mb", "1.5"])
         assert served[-1][2:] == ({"title": "Ours, seed 3", "note": note}, 8321, 1_500_000)

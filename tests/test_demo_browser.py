@@ -2,6 +2,7 @@
 
 import time
 
+import numpy as np
 import pytest
 from media import tiny_predictor, write_video
 from PIL import Image
@@ -42,14 +43,8 @@ def photograph(tmp_path):
 @pytest.fixture
 def film(tmp_path):
     small = Image.fromarray(astronaut()).crop((100, 0, 356, 256))
-    frames = [small.rotate(angle) for angle in range(5)]
-    return write_video(tmp_path / "film.mp4", frames_of(frames), codec="libx264")
-
-
-def frames_of(pictures):
-    import numpy as np
-
-    return [np.asarray(picture) for picture in pictures]
+    frames = [np.asarray(small.rotate(angle)) for angle in range(5)]
+    return write_video(tmp_path / "film.mp4", frames, codec="libx264")
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +186,7 @@ def test_long_work_is_shown_and_can_be_cancelled_by_keyboard(
     assert server.jobs._jobs == {}
 
 
-def test_a_demo_that_has_ended_is_told(opened, photograph, server, monkeypatch):
+def test_a_demo_that_has_ended_is_told(opened, photograph):
     page = opened()
     page.evaluate("XMLHttpRequest.prototype.send = function () { this.onerror(); }")
     choose(page, photograph)

@@ -154,7 +154,7 @@ def test_maps_are_those_of_the_network(attention, tmp_path, compose):
     # The same face in a larger frame, at the place that its points tell.
     frame = np.zeros((200, 300, 3), np.uint8)
     frame[50:162, 90:202] = FRAMES[0]
-    row["points"] = np.array(TEMPLATE) + (90, 50)
+    row["points"] = np.add(TEMPLATE, (90, 50))
     np.testing.assert_allclose(maker.maps(frame, row)[0], of_shown, atol=1e-3)
 
 
@@ -344,8 +344,10 @@ def test_long_timelines_count_hours(tmp_path):
 def test_the_command_draws_both(predictor, film, tmp_path, capsys):
     table, overlay, timeline = (tmp_path / name for name in ("a.csv", "a.mp4", "a.svg"))
     main(
-        ["predict", str(tmp_path / "run"), str(film), "-o", str(table), "--crops", "--device", "cpu"]
-        + ["--overlay", str(overlay), "--timeline", str(timeline)]
+        [
+            *("predict", str(tmp_path / "run"), str(film), "-o", str(table), "--crops", "--device", "cpu"),
+            *("--overlay", str(overlay), "--timeline", str(timeline)),
+        ]
     )
     assert "6 rows of 1 inputs" in capsys.readouterr().out
     assert overlay.stat().st_size > 1000
