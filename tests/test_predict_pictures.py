@@ -308,14 +308,15 @@ def texts(root):
 
 def test_timeline_has_a_panel_for_each_face_and_a_strip_for_each_au(tmp_path):
     rows = records([[0, 3]] * 20 + [[]] * 10 + [[3]] * 20)
-    written = texts(drawn(tmp_path / "a.svg", rows, "a $x^2$ & <b>.mp4"))
+    name = "a $x^2$ & <b>\x01\u8138.mp4"
+    written = texts(drawn(tmp_path / "a.svg", rows, name))
     assert [text for text in written if text.startswith("AU")] == [f"AU{au}" for au in AFFWILD2] * 2
     assert "face 0, in 20 frames" in written
     assert "face 3, in 40 frames" in written
     assert "time in s" in written
-    assert "Action Units over time: a $x^2$ & <b>.mp4" in written
+    assert "Action Units over time: a $x^2$ & <b>\\x01\u8138.mp4" in written
     again = (tmp_path / "a.svg").read_bytes()
-    drawn(tmp_path / "a.svg", rows, "a $x^2$ & <b>.mp4")
+    drawn(tmp_path / "a.svg", rows, name)
     assert (tmp_path / "a.svg").read_bytes() == again
 
 

@@ -3,6 +3,7 @@
 import logging
 import math
 import textwrap
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 
 from aunet.drawing.overlay import check_place
 from aunet.drawing.rows import MOST_FACES, Rows
+from aunet.predict.frames import one_line
 from aunet.predict.images import read_picture
 from aunet.report.svg import STYLE
 from aunet.runs import replacing
@@ -82,6 +84,7 @@ def draw_timeline(
     Raises:
         ValueError: The rows have no times, since they are a picture's.
     """
+    name = one_line(name)
     edges, faces = steps(rows())
     shown = faces[:MOST_FACES]
     left = len(faces) - len(shown)
@@ -89,7 +92,9 @@ def draw_timeline(
         log.warning(f"{out}: {left} faces that were seen more briefly than {len(shown)} others are left out")
     courses = follow(rows(), edges, shown)
     figure = _figure(name, edges, courses, aus, thresholds, left)
-    with mpl.rc_context(), replacing(out) as temporary:
+    with mpl.rc_context(), warnings.catch_warnings(), replacing(out) as temporary:
+        # matplotlib's font is only measured with; what it lacks, the reader's has.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         # Text stays text, in the reader's own font, and equal rows give equal bytes.
         mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "timeline"})
         figure.savefig(temporary, format="svg", metadata={"Date": None, "Title": f"AUs over time: {name}"})
