@@ -2,26 +2,29 @@
 
 ``python experiments/predict_check.py RUN``. RUN is a run on rendered faces. Two people whom it has not seen
 move through each scene (``scenes.py``); the scene becomes a video, goes through ``aunet.load(RUN).predict``,
-and is compared with the aligned crops of the same faces, as the rendered data set would hold them.
+and is compared with the aligned crops of the same faces, as the rendered data set would hold them. Beside the
+figures it leaves a picture to look at: a frame of each scene with what was found, and below it the original
+crops and those that were cut out.
 """
 
 import argparse
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw
 from scenes import FPS, STRIDE, SceneFrame, two_people
 from videos import write_video
 
 import aunet
 from aunet.data.rendered import behaviour
+from aunet.facs import CROP_SIZE
 from aunet.metrics import confusion_counts, f1_per_au
-from aunet.predict import Columns, Options, Predictor
-from aunet.predict.align import similarity, template
+from aunet.predict import Columns, Options, Predictor, align
 from aunet.predict.rows import POINTS
 
 NEAR = 0.5
@@ -54,33 +57,45 @@ def main() -> None:
     parser.add_argument("--every", type=int, nargs="+", default=[1, 5], help="values of --detect-every")
     parser.add_argument("--out", type=Path, default=Path("runs/predict_check.json"))
     options = parser.parse_args()
-    figures = check(aunet.load(options.run), options.scenes, options.frames, options.every)
+    figures, sheet = check(aunet.load(options.run), options.scenes, options.frames, options.every)
     options.out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(options.out.with_suffix(".jpg"), quality=90)
     options.out.write_text(json.dumps(figures, indent=1) + "\n")
     for name, value in figures.items():
         print(f"{name}: {value}")
 
 
-def check(predictor: Predictor, scenes: int, frames: int, everies: Sequence[int]) -> dict[str, float]:
-    """The figures, by name."""
+def check(
+    predictor: Predictor, scenes: int, frames: int, everies: Sequence[int]
+) -> tuple[dict[str, float], Image.Image]:
+    """The figures, by name, and the picture."""
     rng = np.random.default_rng(11)
     intensities = behaviour.plan_intensities(2 * scenes, frames, STRIDE, rng)
-    labels, crops = [], []
+    labels, crops, shown = [], [], []
     found = {every: Found() for every in everies}
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(scenes):
             seen = list(two_people(seed, frames, intensities[2 * seed : 2 * seed + 2]))
             video = write_video(Path(folder) / "scene.mp4", (one.pixels for one in seen), fps=FPS, crf="20")
             for every in everies:
-                compare(predictor.predict(video, Options(detect_every=every)), seen, found[every])
+                table = predictor.predict(video, Options(detect_every=every))
+                compare(table, seen, found[every])
+            shown.append(drawn(table, frames // 2, seen[frames // 2]))
             for person in range(2):
                 film = (one.crops[person] for one in seen)
                 file = write_video(Path(folder) / "crops.mkv", film, codec="ffv1")
                 crops.append(probs_of(predictor.predict(file, Options(crops=True))))
                 labels.append(np.stack([one.labels[person] for one in seen]))
-            print(f"scene {seed + 1} of {scenes}", flush=True)
-    truth = np.concatenate(labels)
-    of_crops = macro_f1(np.concatenate(crops), truth)
+            figures = summary(np.concatenate(labels), np.concatenate(crops), found)
+            print(f"scene {seed + 1} of {scenes}: {figures}", flush=True)
+    return figures, Image.fromarray(np.vstack(shown))
+
+
+def summary(
+    truth: npt.NDArray[np.int8], crops: npt.NDArray[np.float64], found: Mapping[int, Found]
+) -> dict[str, float]:
+    """The figures, by name, of all faces up to here: labels, probabilities of the crops, what was found."""
+    of_crops = macro_f1(crops, truth)
     figures = {"faces": len(truth), "f1_of_crops": round(of_crops, 4)}
     for every, what in found.items():
         known = [probs is not None for probs in what.probs]
@@ -99,7 +114,7 @@ def check(predictor: Predictor, scenes: int, frames: int, everies: Sequence[int]
 
 def compare(table: Columns, seen: Sequence[SceneFrame], found: Found) -> None:
     """Adds a scene's faces, in the order of people and then of frames."""
-    points = np.stack([np.stack([table[f"{name}_{axis}"] for axis in "xy"], 1) for name in POINTS], 1)
+    points = points_of(table)
     probs = probs_of(table)
     rows = [np.flatnonzero((table["frame"] == k + 1) & (table["face"] >= 0)) for k in range(len(seen))]
     used = 0
@@ -121,17 +136,39 @@ def compare(table: Columns, seen: Sequence[SceneFrame], found: Found) -> None:
     found.extra += sum(map(len, rows)) - used
 
 
+def drawn(table: Columns, k: int, one: SceneFrame) -> npt.NDArray[np.uint8]:
+    """Frame ``k`` with boxes, numbers and points; below it, the original crops and those of the faces found."""
+    picture = Image.fromarray(one.pixels)
+    draw = ImageDraw.Draw(picture)
+    rows = np.flatnonzero((table["frame"] == k + 1) & (table["face"] >= 0))
+    points = points_of(table)[rows]
+    for row, marks in zip(rows, points, strict=True):
+        box = [float(table[f"face_{side}"][row]) for side in ("x0", "y0", "x1", "y1")]
+        draw.rectangle(box, outline="red")
+        draw.text(box[:2], str(table["face"][row]), fill="red", anchor="lb")
+        for x, y in marks.tolist():
+            draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill="lime")
+    cut = align.crops(one.pixels, points, CROP_SIZE).permute(0, 2, 3, 1).numpy()
+    strip = np.concatenate([*one.crops, *cut], axis=1)[:, : picture.width]
+    return np.vstack([picture, np.pad(strip, ((0, 0), (0, picture.width - strip.shape[1]), (0, 0)))])
+
+
 def shift(points: npt.NDArray[np.floating], placed: npt.NDArray[np.float64]) -> float:
     """Pixels by which the corners of the crop that points give are off those of the original one."""
-    corners = np.array([(0, 0), (112, 0), (0, 112), (112, 112)], float)
+    corners = np.array([(0, 0), (1, 0), (0, 1), (1, 1)]) * float(CROP_SIZE)
     there = corners @ placed[:, :2].T + placed[:, 2]
-    matrix = similarity(points[None], template())[0]
+    matrix = align.similarity(points[None], align.template())[0]
     return float(np.linalg.norm(there @ matrix[:, :2].T + matrix[:, 2] - corners, axis=1).max())
 
 
 def swaps(numbers: Sequence[Sequence[int]]) -> int:
     """How often a number goes over to the other person of a scene."""
     return sum(len(set(numbers[k]) & set(numbers[k + 1])) for k in range(0, len(numbers), 2))
+
+
+def points_of(table: Columns) -> npt.NDArray[np.floating]:
+    """(n, 5, 2) points of a table."""
+    return np.stack([np.stack([table[f"{name}_{axis}"] for axis in "xy"], 1) for name in POINTS], 1)
 
 
 def probs_of(table: Columns) -> npt.NDArray[np.float64]:

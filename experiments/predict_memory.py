@@ -69,14 +69,14 @@ def measure(folder: Path, frames: int, every: int) -> dict[str, float]:
     finally:
         ended.set()
         watcher.join()
-    first = [rss for done, rss in samples if done <= FIRST]
+    early = [rss for done, rss in samples if done <= FIRST][-1]
     later = [rss for done, rss in samples if done > FIRST]
     return {
         "frames": frames,
         "rows": report.rows,
-        "rss_mb": round(max(first), 1),
+        "rss_mb": round(early, 1),
         "rss_after_mb": round(max(later), 1),
-        "growth_mb": round(max(later) - max(first), 1),
+        "growth_mb": round(max(later) - early, 1),
         "seconds": round(time.perf_counter() - started, 1),
     }
 
@@ -93,9 +93,8 @@ def write_run(folder: Path) -> Path:
     """A run folder of a tiny network that has learned nothing."""
     folder.mkdir()
     cfg = compose(["backbone.filters=[4,4,4,4,4,4]", "weights=none"])
-    cfg.pop("logger")  # names this process' folders
     module = instantiate(cfg.model, _convert_="all")
-    OmegaConf.save(OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)), folder / "config.yaml")
+    OmegaConf.save(cfg, folder / "config.yaml")
     torch.save({"state_dict": module.state_dict()}, folder / "best.ckpt")
     return folder
 

@@ -29,6 +29,15 @@ def write_video(file: Path, frames, times=None, codec: str = "ffv1", **options) 
     return script("videos").write_video(file, frames, times, codec, **options)
 
 
+def write_no_frames(file: Path) -> Path:
+    """A video with header and end, and nothing between."""
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        container.start_encoding()
+    return file
+
+
 def write_sound(file: Path, cover: np.ndarray | None = None) -> Path:
     """A second of silence, with a cover picture perhaps."""
     with av.open(str(file), "w") as container:

@@ -18,10 +18,11 @@ from skimage.data import astronaut
 
 import aunet
 from aunet.cli import main
+from aunet.config import named_data
 from aunet.data.faults import Faults
 from aunet.facs import AFFWILD2, TEMPLATE
 from aunet.predict import Options, load
-from aunet.predict.rows import row_type
+from aunet.predict.rows import empty_rows, postprocessed, row_type
 from aunet.predict.spool import Spool
 from aunet.runs import RunError
 
@@ -126,8 +127,6 @@ def test_a_split_of_a_data_set_gets_the_same_answers(predictor, affwild2, tmp_pa
     out = tmp_path / "out.jsonl"
     assert not predictor.write(out, given, Options(split="train")).problems
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    from aunet.config import named_data
-
     data = named_data(given)
     table = data.read_tables(Faults())["train"]
     data.tables = {"train": table}
@@ -159,6 +158,85 @@ def test_postprocessing_takes_each_face_by_itself(predictor, tmp_path):
     with (tmp_path / "out.csv").open(newline="") as content:
         written = [float(row["AU12_prob"]) for row in csv.DictReader(content)]
     np.testing.assert_allclose(written, table["AU12_prob"], atol=2e-6)
+
+
+TRACKS = st.lists(st.sets(st.integers(0, 2)), min_size=1, max_size=12)
+"""The faces of each frame."""
+
+
+def records(frames):
+    """Rows of a video in which the AUs of each face have the frame's number, in hundredths."""
+    parts = []
+    for number, faces in enumerate(frames, 1):
+        rows = empty_rows(max(1, len(faces)), 2)
+        rows["frame"], rows["time_s"] = number, number / 10
+        if faces:
+            rows["face"], rows["probs"], rows["occurrence"] = sorted(faces), number / 100, 0
+            rows["box"], rows["score"] = 5, 1
+        parts.append(rows)
+    return np.concatenate(parts)
+
+
+@given(TRACKS)
+def test_postprocessing_that_does_nothing_changes_nothing(frames):
+    rows = records(frames)
+    same = postprocessed(rows, lambda probs, seconds: (probs, np.where(np.isnan(probs), -1, 0)))
+    assert same.tobytes() == rows.tobytes()
+
+
+@given(TRACKS)
+def test_gaps_that_are_filled_get_rows_between_the_first_and_the_last_of_a_face(frames):
+    def linear(probs, seconds):
+        np.testing.assert_allclose(np.diff(seconds), 0.1)
+        known = ~np.isnan(probs[:, 0])
+        assert known[[0, -1]].all()
+        filled = np.interp(seconds, seconds[known], probs[known, 0])
+        return np.repeat(filled[:, None], 2, 1), np.ones(probs.shape, np.int8)
+
+    rows = records(frames)
+    result = postprocessed(rows, linear)
+    seen = {face: [n for n, faces in enumerate(frames, 1) if face in faces] for face in range(3)}
+    expected = {(n, face) for face, all_ in seen.items() if all_ for n in range(all_[0], all_[-1] + 1)}
+    expected |= {
+        (n, -1) for n in range(1, len(frames) + 1) if not {(n, face) for face in range(3)} & expected
+    }
+    assert [(int(row["frame"]), int(row["face"])) for row in result] == sorted(expected)
+    there = result[result["face"] >= 0]
+    np.testing.assert_allclose(there["probs"], np.repeat(there["frame"][:, None] / 100, 2, 1), rtol=1e-5)
+    found = [row["face"] in frames[row["frame"] - 1] for row in there]
+    np.testing.assert_array_equal(~np.isnan(there["box"]).any(1), found)
+
+
+def test_a_gap_that_is_filled_is_written_like_all_rows(predictor, tmp_path):
+    face = astronaut()[20:240, 110:330]
+    file = write_video(tmp_path / "a.mkv", [face, np.full_like(face, 120), face])
+
+    def last(probs, seconds):
+        probs[1] = probs[0]
+        return probs, np.zeros(probs.shape, np.int8)
+
+    assert predictor.predict(file)["face"].tolist() == [0, -1, 0]
+    table = predictor.predict(file, postprocess=last)
+    assert table["face"].tolist() == [0, 0, 0]
+    assert np.isnan(table["nose_x"]).tolist() == [False, True, False]
+    out = tmp_path / "out.jsonl"
+    assert predictor.write(out, [file, file], postprocess=last).rows == 3
+    written = [json.loads(line)["AU12_prob"] for line in out.read_text().splitlines()]
+    np.testing.assert_allclose(written, table["AU12_prob"], atol=2e-6)
+
+
+def test_postprocessing_of_a_data_set_needs_its_frame_rate(predictor, affwild2, tmp_path):
+    given, seen = ["data=affwild2", f"data.root={affwild2}"], []
+
+    def keep(probs, seconds):
+        seen.append(seconds)
+        return probs, np.zeros(probs.shape, np.int8)
+
+    with pytest.raises(ValueError, match="give fps"):
+        predictor.write(tmp_path / "out.csv", given, postprocess=keep)
+    table = predictor.predict(given, Options(fps=30), keep)
+    np.testing.assert_allclose(table["time_s"], (table["frame"] - 1) / 30)
+    assert len(seen) == len(set(table["input"])) > 1  # each video by itself
 
 
 # How it is written
@@ -285,12 +363,13 @@ def test_a_spool_keeps_whole_inputs_whatever_is_cut_off(tmp_path_factory, parts,
         if not cut and not journal_cut:
             assert kept == list(written)
         more = np.zeros(2, dtype)
-        more["frame"] = -7
         spool.append("more", more)
+        for name, taken in spool.take():
+            spool.append(name, np.concatenate([taken, more]))
         spool.finish("more", "a problem")
         for key in kept:
             assert [f for _, rows in spool.chunks([key]) for f in rows["frame"].tolist()] == written[key]
-        assert [name for name, _ in spool.chunks(["more"])] == ["more"]
+        assert [(name, len(rows)) for name, rows in spool.chunks(["more"])] == [("more", 4)]
 
 
 # Networks and their pictures
@@ -364,12 +443,20 @@ def test_the_command_predicts_and_says_so(predictor, crops, tmp_path, capsys):
     assert len(out.read_text().splitlines()) == 3
 
 
+def test_a_name_may_begin_with_a_dash(predictor, crops, tmp_path, monkeypatch):
+    monkeypatch.chdir(crops)
+    Path("0.png").rename("-o.png")
+    main(["predict", str(tmp_path / "run"), "-o", str(tmp_path / "out.csv"), "--crops", "--", "-o.png"])
+    assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith("-o.png,1,")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--detect-every", "0"], "detect_every=0"),
         (["--min-face", "3"], "min_face=3"),
         (["--batch-size", "0"], "batch_size=0"),
+        (["--fps", "0"], "fps=0"),
         (["--device", "abacus"], "device=abacus"),
     ],
 )
@@ -385,10 +472,10 @@ def test_the_command_refuses_what_makes_no_sense(predictor, crops, tmp_path, arg
 def test_memory_does_not_grow_with_the_video(tmp_path):
     script = Path(ROOT) / "experiments" / "predict_memory.py"
     done = subprocess.run(
-        [sys.executable, script, "--frames", "2000", "--out", tmp_path / "memory.json"],
+        [sys.executable, script, "--frames", "1500", "--out", tmp_path / "memory.json"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "memory.json").read_text())
-    assert found["rows"] == 2000
+    assert found["rows"] == 1500
     assert found["growth_mb"] < 50

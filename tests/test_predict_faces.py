@@ -197,16 +197,20 @@ def test_two_people_are_found_followed_and_aligned(detector, scene, every):
     rows = np.concatenate([part.rows for part in parts])
     shown = torch.cat([part.crops for part in parts]).permute(0, 2, 3, 1).numpy()
     assert set(rows["face"].tolist()) == {0, 1}  # nobody else, and nobody twice
-    who = {}
+    who, moved = {}, []
     for row, crop in zip(rows, shown, strict=True):
         one = scene[row["frame"] - 1]
         apart = np.linalg.norm(one.landmarks.mean(1) - row["points"].mean(0), axis=1)
         person = int(apart.argmin())
         assert who.setdefault(int(row["face"]), person) == person
-        # The whole crop is where the original's is: its corners moved by a few pixels.
+        # The crop shows what the original does: the corners of the face are moved by a few pixels.
         matrix = similarity(row["points"][None], template())[0]
         corners = np.array([(28, 28), (84, 28), (28, 84), (84, 84)])
         placed = corners @ one.placed[person][:, :2].T + one.placed[person][:, 2]
-        assert np.linalg.norm(placed @ matrix[:, :2].T + matrix[:, 2] - corners, axis=1).max() < 9
-        assert abs(crop.astype(float) - one.crops[person]).mean() < 30
+        moved.append(np.linalg.norm(placed @ matrix[:, :2].T + matrix[:, 2] - corners, axis=1).mean())
+        middle = slice(28, 84)
+        assert abs(crop.astype(float) - one.crops[person])[middle, middle].mean() < 30
     assert len(rows) == 2 * FRAMES
+    # The detector's points move with the expression and the turn of the head, the original's do not.
+    assert np.median(moved) < 7
+    assert max(moved) < 12

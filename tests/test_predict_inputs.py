@@ -1,13 +1,16 @@
 """What comes in: videos as they are, pictures as cameras make them, and all that is wrong with files."""
 
+import json
 import logging
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import simplejpeg
-from media import tiny_predictor, write_sound, write_video
+from media import tiny_predictor, write_no_frames, write_sound, write_video
 from PIL import Image
 
 from aunet.cli import main
@@ -88,13 +91,27 @@ def test_of_a_video_that_is_cut_off_the_beginning_is_kept(tmp_path, name, option
     assert f"its {len(frames)} frames" in error
 
 
-def test_playlists_lead_nowhere(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\na.ts\n#EXT-X-ENDLIST\n"),
+        ("a.ffconcat", "ffconcat version 1.0\nfile a.ts\n"),
+    ],
+)
+def test_playlists_lead_nowhere(tmp_path, name, content):
     write_video(tmp_path / "a.ts", FRAMES, **H264)
-    playlist = tmp_path / "a.m3u8"
-    playlist.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\na.ts\n#EXT-X-ENDLIST\n")
-    frames, error = read(playlist)
+    (tmp_path / name).write_text(content)
+    frames, error = read(tmp_path / name)
     assert not frames
-    assert error
+    assert "no video that can be read" in error
+
+
+def test_a_name_is_no_pattern_of_names(tmp_path):
+    """FFmpeg would take the second file as the pictures of a film."""
+    for number in (1, 2):
+        Image.fromarray(FRAMES[0]).save(tmp_path / f"{number}.jpg")
+    (tmp_path / "%d.jpg").write_bytes(RNG.bytes(500))
+    assert "no video that can be read" in read(tmp_path / "%d.jpg")[1]
 
 
 # Pictures
@@ -158,7 +175,8 @@ def bad_files(folder: Path) -> dict[str, str]:
     bad("empty.jpg", "the file is empty", b"")
     write_sound(bad("sound.wav", "sound only"))
     write_sound(bad("song.mp3", "sound only"), FRAMES[0])
-    write_video(bad("zero.mp4", "holds no video"), [], **H264)
+    write_no_frames(bad("zero.mp4", "holds no video"))
+    write_no_frames(bad("zero.mkv", "no frame can be decoded"))
     cut = write_video(bad("cut.mkv", "cut off: its header tells of 1.60 s; its "), FRAMES, **H264)
     cut.write_bytes(cut.read_bytes()[: len(cut.read_bytes()) * 6 // 10])
     small.save(bad("cut.jpg", "a damaged JPEG picture"), quality=95)
@@ -170,6 +188,11 @@ def bad_files(folder: Path) -> dict[str, str]:
     small.convert("CMYK").save(bad("cmyk.tif", "its colours are CMYK"))
     small.save(bad("pages.tif", "several pages"), save_all=True, append_images=[small])
     bad("huge.png", "20000x20000 pixels", png(20000, 20000, 8))
+    small.save(folder / "x.gif", save_all=True, append_images=[Image.fromarray(FRAMES[1])])
+    gif = (folder / "x.gif").read_bytes()
+    (folder / "x.gif").unlink()
+    bad("huge.gif", "12000x12000 pixels", gif[:6] + struct.pack("<HH", 12000, 12000) + gif[10:])
+    bad("cut.gif", "no frame can be decoded", gif[:30])
     bad("flat.png", "bomb", png(60000, 60000, 8))
     bad("line\nbreak,comma.mp4", "no video that can be read", b"\x00" * 300)
     return said
@@ -177,8 +200,6 @@ def bad_files(folder: Path) -> dict[str, str]:
 
 def png(width: int, height: int, depth: int, data: bytes = b"") -> bytes:
     """An RGB PNG with any header."""
-    import struct
-    import zlib
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (
@@ -223,8 +244,6 @@ def test_every_bad_input_is_one_line_and_the_rest_goes_on(tmp_path, compose, cap
         shown = name.replace("\n", "\\n")
         (line,) = [line for line in lines if line.startswith(f"aunet: {folder / shown}: ")]
         assert words in line, line
-    import json
-
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     inputs = [row["input"] for row in rows]
     assert set(inputs) == {str(folder / name) for name in [*good, "z.mkv", "cut.mkv"]}

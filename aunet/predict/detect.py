@@ -152,7 +152,8 @@ class Look:
     def _patches(self, index: int, boxes: Tensor, side: int) -> Tensor:
         """Squares (n, 3, side, side) of a picture, in [-1, 1]; grey outside of it."""
         picture = _normalised(self.pixels[index : index + 1])
-        return roi_align(picture, [boxes], side, sampling_ratio=-1, aligned=True)
+        patches: Tensor = roi_align(picture, [boxes], side, sampling_ratio=-1, aligned=True)
+        return patches
 
 
 def _normalised(pixels: Tensor) -> Tensor:

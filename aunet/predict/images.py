@@ -55,7 +55,7 @@ def _check_colours(name: str, image: Image.Image) -> None:
     if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
         raise InputError(name, "a TIFF of several pages: save them one by one")
     # Of 16-bit colours Pillow would keep the upper half; it says so in how it reads them.
-    if image.mode.startswith(("I", "F")) or ";16" in str(image.tile):
+    if image.mode.startswith(("I", "F")) or ";16" in str(getattr(image, "tile", "")):
         raise InputError(
             name, "a picture of 16 bits or more: convert it to 8 bits, as the training pictures are"
         )

@@ -94,7 +94,7 @@ def _read(name: str) -> list[npt.NDArray[np.float32]]:
     The file is a compressed pickle. It is not unpickled: it is known to the last bit, and after the head of
     each array, which ends in the same bytes, lie its alignment and its numbers.
     """
-    import lz4.frame
+    import lz4.frame  # type: ignore[import-untyped]
 
     layout = LAYOUTS[name]
     spec = find_spec("mtcnn")  # which does not import it

@@ -50,7 +50,7 @@ class Predictor:
     """
 
     def __init__(self, module: ActionUnitModule, digest: str, device: torch.device) -> None:
-        self.network = module.network.eval().to(device, memory_format=torch.channels_last)
+        self.network = module.network.eval().to(device).to(memory_format=torch.channels_last)
         self.digest = digest
         self.device = device
         self.aus = module.aus
@@ -170,7 +170,8 @@ class Predictor:
         def classify(crops: Tensor) -> npt.NDArray[np.float32]:
             with torch.inference_mode():
                 logits = [
-                    self.network(part.to(self.device)).float() for part in crops.split(options.batch_size)
+                    self.network(part.to(self.device)).float()
+                    for part in torch.split(crops, options.batch_size)
                 ]
                 probs: npt.NDArray[np.float32] = torch.cat(logits).sigmoid().cpu().numpy()
             return probs

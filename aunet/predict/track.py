@@ -68,7 +68,7 @@ class Tracker:
                 track.velocity = (track.velocity + velocity) / 2
             track.box, track.seen = box, seconds
             numbers[column] = track.number
-        for column in np.flatnonzero(numbers < 0):
+        for column in np.flatnonzero(numbers < 0).tolist():
             numbers[column] = self._count
             box = boxes[column].astype(np.float64)
             self._tracks.append(_Track(self._count, box, seconds, np.zeros(2)))
@@ -101,4 +101,4 @@ def _centres(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
 
 
 def _sizes(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    return np.sqrt(np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6), axis=1))
+    return np.asarray(np.sqrt(np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6), axis=1)))

@@ -94,6 +94,8 @@ class _Frames:
             what = "holds sound only" if container.streams.audio else "holds no video"
             raise InputError(name, f"{what}: there is no face to be seen")
         self.stream = videos[0]
+        if said := self.stream.codec_context.width:  # before a decoder takes the memory for it
+            check_size(name, said, self.stream.codec_context.height)
         self.stream.thread_type = "AUTO"
         self.count = 0
         self.end = 0.0
