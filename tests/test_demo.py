@@ -384,7 +384,7 @@ def test_the_command_ends_tidily(predictor, tmp_path, picture):
         connection.request("POST", "/jobs", picture, {"X-Aunet-Token": token})
         assert connection.getresponse().status == 202
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(120) == 0
         assert "Traceback" not in process.stderr.read()
     assert list(place.glob("aunet-demo-*")) == []
 
