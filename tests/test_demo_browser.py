@@ -188,10 +188,6 @@ def test_long_work_is_shown_and_can_be_cancelled_by_keyboard(
 
 def test_a_demo_that_has_ended_is_told(opened, photograph):
     page = opened()
-    page.evaluate("XMLHttpRequest.prototype.send = function () { this.onerror(); }")
+    page.evaluate("() => { XMLHttpRequest.prototype.send = function () { this.onerror(); }; }")
     choose(page, photograph)
     assert page.locator("#error").inner_text() == "The demo does not answer any more. Is it still running?"
-
-
-def test_without_scripts_the_page_says_so(opened):
-    assert opened(java_script_enabled=False).get_by_text("This page needs JavaScript.").is_visible()
