@@ -150,7 +150,8 @@ def follow(chunks: Iterable[Rows], edges: npt.NDArray[np.float64], faces: Sequen
     Returns:
         In order of the faces' numbers.
     """
-    bins, tables = len(edges) - 1, {}
+    bins = len(edges) - 1
+    tables: dict[int, list[npt.NDArray[np.float64]]] = {}
     for rows in chunks:
         places = np.clip(np.searchsorted(edges, rows["time_s"], "right") - 1, 0, bins - 1)
         for face in faces:
