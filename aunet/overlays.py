@@ -30,10 +30,31 @@ def enlarged(maps: npt.NDArray[np.floating], size: tuple[int, int]) -> npt.NDArr
     return scaled
 
 
-def overlay(frame: npt.NDArray[np.uint8], attention: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
-    """One picture under its attention map: dark where there is little, yellow where there is most.
+def heat(attention: npt.NDArray[np.floating], size: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """An attention map as colours with their opacity: dark where there is little, yellow where there is most.
 
-    A map that is the same everywhere shows as an even tint.
+    A map that is the same everywhere is an even tint.
+
+    Args:
+        attention: (h, w), not negative, of any size.
+        size: (height, width) of the picture that it is laid over.
+
+    Returns:
+        (height, width, 4): RGB in [0, 255] and opacity in [0, 1].
+    """
+    height, width = size
+    shares = enlarged(np.asarray(attention)[None] / np.sum(attention), size)[0]
+    low, high = float(shares.min()), float(shares.max())
+    # By how much the greatest exceeds an even share: a nearly even map shall not look like a decided one.
+    spread = min(1.0, (high - low) * height * width)
+    level = (shares - low) / max(high - low, 1e-12) * spread
+    places = np.linspace(0, 1, len(_HEAT))
+    colours = [np.interp(level, places, channel) for channel in _HEAT.T]
+    return np.stack([*colours, LEAST + (MOST - LEAST) * level], -1)
+
+
+def overlay(frame: npt.NDArray[np.uint8], attention: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+    """One picture under its attention map, see ``heat``.
 
     Args:
         frame: (H, W, 3) RGB.
@@ -42,14 +63,7 @@ def overlay(frame: npt.NDArray[np.uint8], attention: npt.NDArray[np.floating]) -
     Returns:
         (H, W, 3) RGB.
     """
-    height, width = frame.shape[:2]
-    heat = enlarged(np.asarray(attention)[None] / np.sum(attention), (height, width))[0]
-    low, high = float(heat.min()), float(heat.max())
-    # By how much the greatest exceeds an even share: a nearly even map shall not look like a decided one.
-    spread = min(1.0, (high - low) * height * width)
-    level = (heat - low) / max(high - low, 1e-12) * spread
-    places = np.linspace(0, 1, len(_HEAT))
-    colours = np.stack([np.interp(level, places, channel) for channel in _HEAT.T], -1)
-    opacity = (LEAST + (MOST - LEAST) * level)[..., None]
-    mixed = frame * (1 - opacity) + colours * opacity
+    hot = heat(attention, frame.shape[:2])
+    opacity = hot[..., 3:]
+    mixed = frame * (1 - opacity) + hot[..., :3] * opacity
     return np.asarray(mixed.round(), np.uint8)

@@ -4,11 +4,27 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 SECONDS_BETWEEN_LINES = 20.0
+
+Listener = Callable[[str, int, int], None]
+"""Is told what is worked on, how much of it is done, and its size."""
+
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Within, progress of this thread is told to a function, and shown nowhere else."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 @contextmanager
@@ -24,6 +40,19 @@ def progress(what: str, total: int, unit: str, done: int = 0) -> Iterator[Callab
     Yields:
         ``advance(n)``, to be called when n more are done.
     """
+    started = said = time.monotonic()
+    now_done = done
+    listener = _listener.get()
+    if listener is not None:
+
+        def count_up(count: int) -> None:
+            nonlocal now_done
+            now_done += count
+            listener(what, now_done, total)
+
+        count_up(0)
+        yield count_up
+        return
     console = Console(file=sys.stderr)
     if console.is_terminal:
         columns = (
@@ -37,8 +66,6 @@ def progress(what: str, total: int, unit: str, done: int = 0) -> Iterator[Callab
             task = bar.add_task(what, total=total, completed=done)
             yield lambda count: bar.advance(task, count)
         return
-    started = said = time.monotonic()
-    now_done = done
 
     def advance(count: int) -> None:
         nonlocal said, now_done

@@ -37,6 +37,8 @@ LAYERS: tuple[set[str], ...] = (
     {"tables", "report"},
     {"card"},
     {"localisation", "export"},
+    {"drawing"},
+    {"demo"},
     {"reproduce"},
     {"cli"},
 )

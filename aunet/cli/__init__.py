@@ -13,13 +13,14 @@ aunet card RUN                        the model card of a run, or of a row with 
 aunet sync RUNS ...                   upload runs that were logged offline
 aunet submit RUN --data DIR -o OUT    a submission to the ABAW competitions; --check looks for faults in one
 aunet predict RUN INPUT ... -o OUT    the AUs of faces in pictures, videos, or a data set
+aunet demo RUN                        a page on this machine: drop a picture or a video, see its AUs
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from aunet.cli import data, export, networks, predict, submit, sweeps
+from aunet.cli import data, demo, export, networks, predict, submit, sweeps
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="aunet", description="Facial Action Unit detection.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("train", help="train one row, or a sweep: aunet train experiment=table1/ours")
-    for family in (data, sweeps, networks, predict, submit, export):
+    for family in (data, sweeps, networks, predict, demo, submit, export):
         family.add(commands)
     options, rest = parser.parse_known_args(given)
     # argparse takes positional arguments in one piece only; overrides and inputs may stand between options.

@@ -2,6 +2,11 @@
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aunet.postprocess import Postprocess
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -18,7 +23,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--crops", action="store_true", help="inputs are aligned crops: look for no faces in them"
     )
     predict.add_argument("--split", default="val", help="of a data set: train, val or test; %(default)s")
-    predict.add_argument("--fps", type=float, metavar="N", help="frames per second of a data set, for time_s")
+    predict.add_argument(
+        "--fps",
+        type=float,
+        metavar="N",
+        help="frames per second of a data set, which has no times; of validation frames: 30",
+    )
     predict.add_argument(
         "--detect-every", type=int, default=1, metavar="N", help="look for new faces in every Nth frame only"
     )
@@ -29,6 +39,15 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     predict.add_argument(
         "--device", default="auto", help="cpu, cuda, cuda:1; default: CUDA where there is one"
     )
+    predict.add_argument(
+        "--postprocess",
+        metavar="NAME",
+        help="file in conf/postprocess; tuned thresholds are those of the run's validation frames",
+    )
+    predict.add_argument(
+        "--overlay", metavar="FILE", help="the one input with boxes, AUs and attention: .mp4, .png, .jpg"
+    )
+    predict.add_argument("--timeline", metavar="FILE", help="the one video's AUs over time: .svg")
     predict.set_defaults(call=_predict)
 
 
@@ -41,10 +60,30 @@ def _predict(options: argparse.Namespace) -> None:
     logging.getLogger("aunet").setLevel(logging.INFO)
     names = ("crops", "split", "detect_every", "min_face", "batch_size", "fps")
     chosen = Options(**{name: getattr(options, name) for name in names})
-    report = load(options.run, options.device).write(options.out, options.inputs, chosen)
+    predictor = load(options.run, options.device)
+    draw = None
+    if options.overlay or options.timeline:
+        from aunet.drawing import Drawing
+
+        draw = Drawing(predictor, options.overlay, options.timeline, chosen)
+        draw.check(options.inputs)
+    report = predictor.write(options.out, options.inputs, chosen, _postprocess(options), draw)
     for problem in report.problems:
         print(f"aunet: {problem}", file=sys.stderr)
     if report.out:
         print(f"{report.out}: {report.rows} rows of {report.inputs} inputs")
     if report.problems:
         sys.exit(1)
+
+
+def _postprocess(options: argparse.Namespace) -> "Postprocess | None":
+    """What the options ask for, its thresholds tuned."""
+    if options.postprocess is None:
+        return None
+    from aunet.config import postprocess
+    from aunet.predictions import tune
+
+    chosen = postprocess(options.postprocess)
+    if chosen.threshold != "tuned":
+        return chosen
+    return tune(chosen, Path(options.run), options.fps or 30.0)

@@ -117,7 +117,7 @@ def look(network: AUNet, batches: Iterable[Tensor], image_size: int) -> Look:
     empty = cam.max((2, 3)) <= 0
     cam[empty] = 1
     rows, columns = (
-        _nearest(centres, image_size) for centres in position_centres(network.backbone, image_size)
+        nearest_positions(centres, image_size) for centres in position_centres(network.backbone, image_size)
     )
     own = Maps(torch.cat(attention).numpy(), rows, columns) if attention else None
     return Look(own, Maps(cam, rows, columns), torch.cat(probs).numpy(), empty)
@@ -236,7 +236,7 @@ def position_centres(backbone: nn.Module, image_size: int) -> tuple[Array, Array
     return rows, columns
 
 
-def _nearest(centres: Array, image_size: int) -> npt.NDArray[np.int64]:
+def nearest_positions(centres: Array, image_size: int) -> npt.NDArray[np.int64]:
     """(GRID,) the position nearest to each cell."""
     cells = (np.arange(GRID) + 0.5) * image_size / GRID
     nearest: npt.NDArray[np.int64] = np.abs(cells[:, None] - centres).argmin(1)

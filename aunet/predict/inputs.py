@@ -42,12 +42,14 @@ class FileInput:
         return f"{self.path.resolve()}|{self.size}|{self.changed}".encode(errors="backslashreplace").decode()
 
 
-def find_inputs(given: Sequence[str | Path]) -> tuple[list[FileInput], list[str], list[InputError]]:
+def find_inputs(
+    given: Sequence[str | Path | FileInput],
+) -> tuple[list[FileInput], list[str], list[InputError]]:
     """Files and data sets among what was given, in its order, each once.
 
     Args:
-        given: Files; folders, of which all pictures and videos are taken, with those of their subfolders; and
-            overrides such as "data=rendered", which name a data set together.
+        given: Files, perhaps under another name; folders, of which all pictures and videos are taken, with
+            those of their subfolders; and overrides such as "data=rendered", which name a data set together.
 
     Returns:
         The files; the overrides; and what is wrong with single ones.
@@ -56,6 +58,9 @@ def find_inputs(given: Sequence[str | Path]) -> tuple[list[FileInput], list[str]
     overrides: list[str] = []
     errors: list[InputError] = []
     for one in given:
+        if isinstance(one, FileInput):
+            files.setdefault(str(one.path.resolve()), one)
+            continue
         if isinstance(one, str) and _OVERRIDE.fullmatch(one) and not Path(one).exists():
             overrides.append(one)
             continue

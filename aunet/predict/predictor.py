@@ -2,8 +2,9 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,11 @@ from aunet.progress import progress
 
 log = logging.getLogger(__name__)
 
-Inputs = str | Path | Sequence[str | Path]
+Inputs = str | Path | Sequence[str | Path | FileInput]
 """Pictures, videos, folders of them, and overrides such as "data=rendered" that together name a data set."""
+
+Draw = Callable[[FileInput, Callable[[], Iterator[npt.NDArray[np.void]]]], None]
+"""Takes a file and its records in chunks, as often as it asks for them; they are post-processed."""
 
 
 class Predictor:
@@ -94,6 +98,7 @@ class Predictor:
         inputs: Inputs,
         options: Options = DEFAULTS,
         postprocess: Postprocess | None = None,
+        draw: Draw | None = None,
     ) -> Report:
         """Predicts into a file, in constant memory; post-processing holds the rows of a video at once.
 
@@ -105,6 +110,7 @@ class Predictor:
             inputs: As ``predict``.
             options: As ``predict``.
             postprocess: As ``predict``.
+            draw: Called for each file that has rows, once the table is there.
 
         Raises:
             ValueError: The output cannot be written.
@@ -139,6 +145,9 @@ class Predictor:
                 count = write_table(
                     target, (columns(rows, [name] * len(rows), self.aus) for name, rows in parts)
                 )
+            for file in files:
+                if draw is not None and file.key in kept and spool.done[file.key].spans:
+                    draw(file, partial(spool.rows, file.key))
             spool.remove()
         return Report(target if kept else None, len(keys), count, tuple(problems))
 

@@ -1,0 +1,277 @@
+"""AUs over time: for each face a panel, for each AU a strip in it."""
+
+import logging
+import math
+import textwrap
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from aunet.drawing.overlay import check_place
+from aunet.drawing.rows import MOST_FACES, Rows
+from aunet.predict.frames import one_line
+from aunet.predict.images import read_picture
+from aunet.report.svg import STYLE
+from aunet.runs import replacing
+
+log = logging.getLogger(__name__)
+
+BINS = 800
+"""Most steps of time that are told apart: about one for each pixel of the width."""
+
+_PRESENT, _LINE, _SPREAD, _AWAY = "#0072b2", "#1a1a1a", "#9a9a9a", "#f0f0f0"
+
+_FLOOR, _RISE = 0.22, 0.7
+"""Of a strip's height: where probability 0 is, and how far above it 1; below, what is present is marked."""
+
+
+def check_timeline(out: Path, file: Path) -> None:
+    """Refuses what could not be written, before any work is done.
+
+    Raises:
+        ValueError: The suffix is not .svg, there is no folder for the file, or what it is of is a picture.
+        OSError: That cannot be read.
+    """
+    if read_picture(file) is not None:
+        raise ValueError(f"{out}: a timeline is one of a video, and {file.name} is a picture")
+    if out.suffix.lower() != ".svg":
+        raise ValueError(f"{out}: a timeline must end in .svg")
+    check_place(out)
+
+
+@dataclass
+class Course:
+    """One face over B steps of time; NaN where nothing is known.
+
+    Attributes:
+        face: Its number.
+        frames: In how many frames something is known of it.
+        low, mean, high: (B, num_aus) probabilities within each step.
+        share: (B, num_aus) of the step's frames in which the AU is present.
+    """
+
+    face: int
+    frames: int
+    low: npt.NDArray[np.float64]
+    mean: npt.NDArray[np.float64]
+    high: npt.NDArray[np.float64]
+    share: npt.NDArray[np.float64]
+
+
+def draw_timeline(
+    out: Path,
+    name: str,
+    rows: Callable[[], Iterator[Rows]],
+    aus: Sequence[int],
+    thresholds: npt.NDArray[np.floating],
+) -> None:
+    """Writes the timeline of a video.
+
+    Args:
+        out: SVG file; takes its place when it is whole.
+        name: Of the video, for the title.
+        rows: Gives its records in chunks, from the beginning at each call.
+        aus: AU numbers.
+        thresholds: (num_aus,) from which on AUs count as present.
+
+    Raises:
+        ValueError: The rows have no times, since they are a picture's.
+    """
+    name = one_line(name)
+    edges, faces = steps(rows())
+    shown = faces[:MOST_FACES]
+    left = len(faces) - len(shown)
+    if left:
+        log.warning(f"{out}: {left} faces that were seen more briefly than {len(shown)} others are left out")
+    courses = follow(rows(), edges, shown)
+    figure = _figure(name, edges, courses, aus, thresholds, left)
+    with mpl.rc_context(), warnings.catch_warnings(), replacing(out) as temporary:
+        # matplotlib's font is only measured with; what it lacks, the reader's has.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
+        # Text stays text, in the reader's own font, and equal rows give equal bytes.
+        mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "timeline"})
+        figure.savefig(temporary, format="svg", metadata={"Date": None, "Title": f"AUs over time: {name}"})
+
+
+def steps(chunks: Iterable[Rows]) -> tuple[npt.NDArray[np.float64], list[int]]:
+    """How time is divided, and the faces, those seen in most frames first.
+
+    Up to BINS frames each have a step of their own; more share steps of equal length.
+
+    Args:
+        chunks: Records.
+
+    Returns:
+        (B + 1,) edges of the steps in seconds; numbers of the faces.
+
+    Raises:
+        ValueError: The records have no times.
+    """
+    counts: dict[int, int] = {}
+    times: npt.NDArray[np.float64] = np.empty(0)
+    first, last, frames = math.inf, -math.inf, 0
+    before = -1
+    for rows in chunks:
+        if np.isnan(rows["time_s"]).any():
+            raise ValueError("a timeline is one of a video: pictures and data sets have no times")
+        new = np.diff(rows["frame"], prepend=before) != 0
+        before = int(rows["frame"][-1])
+        seconds = rows["time_s"][new]
+        frames += len(seconds)
+        if len(times) <= BINS:
+            times = np.concatenate([times, seconds[: BINS + 1]])
+        first, last = min(first, float(rows["time_s"].min())), max(last, float(rows["time_s"].max()))
+        for face, count in zip(*np.unique(rows["face"], return_counts=True), strict=True):
+            counts[int(face)] = counts.get(int(face), 0) + int(count)
+    counts.pop(-1, None)
+    faces = sorted(counts, key=lambda face: (-counts[face], face))
+    if frames > BINS:
+        return np.linspace(first, np.nextafter(last, math.inf), BINS + 1), faces
+    starts = np.unique(times)
+    step = float(np.median(np.diff(starts))) if len(starts) > 1 else 0.04
+    return np.append(starts, starts[-1] + step), faces
+
+
+def follow(chunks: Iterable[Rows], edges: npt.NDArray[np.float64], faces: Sequence[int]) -> list[Course]:
+    """Sums up each face's rows by steps of time, in constant memory.
+
+    Args:
+        chunks: Records.
+        edges: (B + 1,) of the steps.
+        faces: Numbers of those to follow.
+
+    Returns:
+        In order of the faces' numbers.
+    """
+    bins = len(edges) - 1
+    tables: dict[int, list[npt.NDArray[np.float64]]] = {}
+    for rows in chunks:
+        places = np.clip(np.searchsorted(edges, rows["time_s"], "right") - 1, 0, bins - 1)
+        for face in faces:
+            mine = rows["face"] == face
+            if face not in tables:
+                nothing = np.zeros((bins, rows["probs"].shape[1]))
+                tables[face] = [
+                    nothing + np.inf,
+                    nothing.copy(),
+                    nothing - np.inf,
+                    nothing.copy(),
+                    np.zeros(bins),
+                ]
+            low, total, high, present, count = tables[face]
+            at, probs = places[mine], rows["probs"][mine].astype(np.float64)
+            np.minimum.at(low, at, probs)
+            np.maximum.at(high, at, probs)
+            np.add.at(total, at, probs)
+            np.add.at(present, at, rows["occurrence"][mine] == 1)
+            np.add.at(count, at, 1)
+    courses = []
+    for face in sorted(tables):
+        low, total, high, present, count = tables[face]
+        seen = np.where(count > 0, count, np.nan)[:, None]
+        low[count == 0], high[count == 0] = np.nan, np.nan
+        courses.append(Course(face, int(count.sum()), low, total / seen, high, present / seen))
+    return courses
+
+
+def _figure(
+    name: str,
+    edges: npt.NDArray[np.float64],
+    courses: Sequence[Course],
+    aus: Sequence[int],
+    thresholds: npt.NDArray[np.floating],
+    left: int,
+) -> Figure:
+    strip, head, foot, between = 0.3, 0.95, 0.6, 0.45
+    panel = strip * len(aus)
+    panels = max(1, len(courses))
+    width, height = 10.0, head + foot + panels * panel + (panels - 1) * between
+    with mpl.rc_context():
+        mpl.rcdefaults()  # whatever the user's matplotlibrc says
+        mpl.rcParams.update(STYLE)
+        figure = Figure(figsize=(width, height))
+        said = "\n".join(textwrap.wrap(name, 90, max_lines=1, placeholder=" …")) or name[:90]
+        figure.text(0.06, 1 - 0.28 / height, f"Action Units over time: {said}", size=11, weight="bold")
+        figure.text(0.06, 1 - 0.5 / height, _words(edges, left), size=8.5)
+        for number, course in enumerate(courses):
+            bottom = height - head - (number + 1) * panel - number * between
+            axes = figure.add_axes((0.06, bottom / height, 0.92, panel / height))
+            _panel(axes, course, edges, aus, thresholds)
+            axes.tick_params(labelbottom=number == len(courses) - 1)
+        if courses:
+            axes.set_xlabel("time in s" if edges[-1] < 600 else "time in h:min:s")
+        else:
+            figure.text(0.5, 0.4, "no face was found", ha="center", size=11)
+    return figure
+
+
+def _words(edges: npt.NDArray[np.float64], left: int) -> str:
+    """What the drawing means."""
+    step = (
+        f" A step is {edges[1] - edges[0]:.3g} s; grey spans its least to its most."
+        if len(edges) > BINS
+        else ""
+    )
+    more = f" {left} faces that were seen more briefly are left out." if left else ""
+    return (
+        "Strips from 0 to 1; line: probability, dots: threshold, thick blue bar: present, "
+        f"hatched: nothing known of the face.{step}{more}"
+    )
+
+
+def _panel(
+    axes: Axes,
+    course: Course,
+    edges: npt.NDArray[np.float64],
+    aus: Sequence[int],
+    thresholds: npt.NDArray[np.floating],
+) -> None:
+    """The strips of a face, the first AU on top."""
+    seen = ~np.isnan(course.mean[:, 0])
+    for start, end in _runs(~seen):
+        axes.axvspan(
+            edges[start], edges[end], facecolor=_AWAY, edgecolor="#c4c4c4", hatch="////", linewidth=0
+        )
+    for row, threshold in enumerate(thresholds):
+        base = len(aus) - 1 - row
+        low, mean, high = (
+            base + _FLOOR + _RISE * part[:, row] for part in (course.low, course.mean, course.high)
+        )
+        axes.axhline(base, color="#c9c9c9", linewidth=0.6)
+        at = base + _FLOOR + _RISE * threshold
+        axes.hlines(at, edges[0], edges[-1], colors=_SPREAD, linestyles=":", linewidth=0.8)
+        for start, end in _runs(course.share[:, row] >= 0.5):
+            axes.fill_between(
+                [edges[start], edges[end]], base + 0.03, base + 0.16, color=_PRESENT, linewidth=0
+            )
+        if len(edges) > BINS:
+            axes.fill_between(edges[:-1], low, high, step="post", color=_SPREAD, alpha=0.7, linewidth=0)
+        for start, end in _runs(seen):
+            line = np.append(mean[start:end], mean[end - 1])
+            axes.plot(edges[start : end + 1], line, drawstyle="steps-post", color=_LINE, linewidth=0.9)
+    axes.set_yticks([len(aus) - 0.5 - row for row in range(len(aus))], [f"AU{au}" for au in aus])
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(0, len(aus))
+    axes.set_xlim(edges[0], edges[-1])
+    axes.grid(False, axis="y")
+    axes.set_title(f"face {course.face}, in {course.frames} frames", loc="left", weight="bold")
+    if edges[-1] >= 600:
+        axes.xaxis.set_major_formatter(lambda seconds, _: _clock(seconds))
+
+
+def _clock(seconds: float) -> str:
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def _runs(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """(first, one past the last) of each stretch that is true."""
+    turns = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
+    return [(int(start), int(end)) for start, end in turns.reshape(-1, 2)]
