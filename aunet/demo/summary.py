@@ -42,12 +42,13 @@ def summary(chunks: Iterable[Rows], aus: Sequence[int]) -> dict[str, Any]:
         "frames": frames,
         "empty": empty,
         "seconds": None if is_picture else seconds,
-        "faces": [_face(face, *faces[face], aus) for face in most],
+        "faces": [_face(face, faces[face], aus) for face in most],
         "more": len(faces) - len(most),
     }
 
 
-def _face(face: int, frames: int, probs: Any, present: Any, aus: Sequence[int]) -> dict[str, Any]:
+def _face(face: int, sums: Sequence[Any], aus: Sequence[int]) -> dict[str, Any]:
+    frames, probs, present = sums
     of_aus = [
         {"au": f"AU{au}", "name": NAMES[au], "prob": float(prob) / frames, "share": float(count) / frames}
         for au, prob, count in zip(aus, probs, present, strict=True)

@@ -134,7 +134,7 @@ class _Film:
             self._stream.width, self._stream.height = picture.size
             self._stream.pix_fmt = "yuv420p"
             self._stream.codec_context.time_base = Fraction(1, _TICKS)
-        frame = av.VideoFrame.from_image(picture)
+        frame = av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")
         self._last = max(self._last + 1, round(seconds * _TICKS))
         frame.pts, frame.time_base = self._last, Fraction(1, _TICKS)
         self._container.mux(self._stream.encode(frame))

@@ -224,6 +224,6 @@ class Sheet:
         if attends:
             at += pen.textlength(about, font) + self._gap
             colours = heat(np.linspace(0, 1, 64)[None], (self.letter, bar))[..., :3].round().astype(np.uint8)
-            legend.paste(Image.fromarray(colours), (round(at), middle - self.letter // 2))
+            legend.paste(Image.fromarray(colours), (round(at), round(middle) - self.letter // 2))
             pen.text((at + bar + self._gap, middle), "much", INK, font, anchor="lm")
         return legend, line + 1

@@ -145,8 +145,8 @@ class Predictor:
                 count = write_table(
                     target, (columns(rows, [name] * len(rows), self.aus) for name, rows in parts)
                 )
-            for file in files if draw else ():
-                if file.key in kept and spool.done[file.key].spans:
+            for file in files:
+                if draw is not None and file.key in kept and spool.done[file.key].spans:
                     draw(file, partial(spool.rows, file.key))
             spool.remove()
         return Report(target if kept else None, len(keys), count, tuple(problems))
