@@ -12,12 +12,12 @@ import sys
 import tempfile
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from filelock import FileLock
 from media import ROOT, tiny_predictor, write_video
+from omegaconf import OmegaConf
 from PIL import Image
 
 import aunet.demo
@@ -413,9 +413,12 @@ def test_a_port_that_is_taken_is_told(server, predictor, folder):
 def test_the_command_says_what_the_network_has_seen(predictor, tmp_path, monkeypatch):
     served = []
     monkeypatch.setattr(aunet.demo, "serve", lambda *arguments: served.append(arguments))
-    metrics = Path(tmp_path / "run" / "metrics.json")
+    run = tmp_path / "run"
+    (run / "metrics.json").write_text(json.dumps({"title": "Ours", "seed": 3}))
+    config = OmegaConf.load(run / "config.yaml")
     notes = {"rendered_medium": "It has seen rendered faces only.", "affwild2": "Trained on affwild2."}
     for data, note in notes.items():
-        metrics.write_text(json.dumps({"data": data, "title": "Ours", "seed": 3}))
-        main(["demo", str(tmp_path / "run"), "--device", "cpu", "--max-mb", "1.5"])
+        config.data.name = data
+        OmegaConf.save(config, run / "config.yaml")
+        main(["demo", str(run), "--device", "cpu", "--max-mb", "1.5"])
         assert served[-1][2:] == ({"title": "Ours, seed 3", "note": note}, 8321, 1_500_000)

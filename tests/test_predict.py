@@ -18,7 +18,7 @@ from skimage.data import astronaut
 
 import aunet
 from aunet.cli import main
-from aunet.config import named_data
+from aunet.config import named_data, postprocess
 from aunet.data.faults import Faults
 from aunet.facs import AFFWILD2, TEMPLATE
 from aunet.predict import Options, load
@@ -450,9 +450,38 @@ def test_a_name_may_begin_with_a_dash(predictor, crops, tmp_path, monkeypatch):
     assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith("-o.png,1,")
 
 
+def test_the_command_postprocesses(predictor, tmp_path):
+    """By the named file; tuned thresholds are those of the run's own validation frames."""
+    rng = np.random.default_rng(5)
+    run, labels = tmp_path / "run", rng.integers(0, 2, (40, 12)).astype(np.int8)
+    logits = rng.normal(size=(40, 12)).astype(np.float32) - 1 + labels
+    group = np.repeat(["a", "b"], 20)
+    frame = np.tile(np.arange(1, 21), 2)
+    np.savez(run / "predictions.npz", logits=logits, labels=labels, video=group, frame=frame)
+    (run / "metrics.json").write_text(json.dumps({"aus": AFFWILD2}))
+    film = write_video(tmp_path / "film.mkv", rng.integers(0, 255, (9, 112, 112, 3)).astype(np.uint8))
+    plain = predictor.predict(film, Options(crops=True))
+    probs = np.stack([plain[f"AU{au:02d}_prob"] for au in AFFWILD2], 1)
+    tuned = postprocess("tuned_smoothed").tuned(
+        torch.from_numpy(logits).sigmoid().numpy(), labels, (frame - 1) / 30, group
+    )
+    assert (np.array(tuned.threshold) != 0.5).all()
+    for name, expected in (("smoothed", postprocess("smoothed")), ("tuned_smoothed", tuned)):
+        out = tmp_path / f"{name}.csv"
+        main(["predict", str(run), str(film), "-o", str(out), "--crops", "--postprocess", name])
+        rows = list(csv.DictReader(out.open()))
+        smooth, present = expected(probs, plain["time_s"])
+        for i, au in enumerate(AFFWILD2):
+            found = [float(row[f"AU{au:02d}_prob"]) for row in rows]
+            np.testing.assert_allclose(found, smooth[:, i], atol=1e-5)
+            assert [int(row[f"AU{au:02d}"]) for row in rows] == present[:, i].tolist()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--postprocess", "nosuch"], "there is no postprocess=nosuch; there are causal, "),
+        (["--postprocess", "tuned"], "is no finished run"),
         (["--detect-every", "0"], "detect_every=0"),
         (["--min-face", "3"], "min_face=3"),
         (["--batch-size", "0"], "batch_size=0"),

@@ -16,17 +16,21 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _demo(options: argparse.Namespace) -> None:
     import logging
+    from pathlib import Path
 
-    from aunet.about import describe
+    from aunet.about import rendered_only
     from aunet.demo import serve
     from aunet.predict import Options, load
+    from aunet.runs import read_metrics
+    from aunet.train import read_config
 
     if not options.max_mb > 0:
         raise ValueError(f"--max-mb {options.max_mb:g} must be above 0")
     logging.basicConfig(format="aunet: %(message)s")
     logging.getLogger("aunet").setLevel(logging.INFO)
     predictor = load(options.run, options.device)
-    facts = describe(options.run)
-    note = "It has seen rendered faces only." if facts["rendered_only"] else f"Trained on {facts['data']}."
-    about = {"title": f"{facts['title']}, seed {facts['seed']}", "note": note}
+    data = read_config(options.run)["data"]
+    note = "It has seen rendered faces only." if rendered_only(data) else f"Trained on {data['name']}."
+    metrics = read_metrics(Path(options.run)) or {}
+    about = {"title": f"{metrics.get('title', options.run)}, seed {metrics.get('seed', '?')}", "note": note}
     serve(predictor, Options(crops=options.crops), about, options.port, round(options.max_mb * 1e6))

@@ -61,13 +61,14 @@ def _predict(options: argparse.Namespace) -> None:
     names = ("crops", "split", "detect_every", "min_face", "batch_size", "fps")
     chosen = Options(**{name: getattr(options, name) for name in names})
     predictor = load(options.run, options.device)
+    postprocess = _postprocess(options)
     draw = None
     if options.overlay or options.timeline:
         from aunet.drawing import Drawing
 
-        draw = Drawing(predictor, options.overlay, options.timeline, chosen)
+        draw = Drawing(predictor, options.overlay, options.timeline, chosen, postprocess)
         draw.check(options.inputs)
-    report = predictor.write(options.out, options.inputs, chosen, _postprocess(options), draw)
+    report = predictor.write(options.out, options.inputs, chosen, postprocess, draw)
     for problem in report.problems:
         print(f"aunet: {problem}", file=sys.stderr)
     if report.out:
