@@ -1,5 +1,5 @@
 # table1: the paper's Table 1 on rendered faces. test: all tests. lint: style and types.
-# test-browser: the report in Chromium (installed by apt if missing). test-bench: the benchmarks on tiny data.
+# test-browser: the report and the demo in Chromium (installed by apt if missing). test-bench: the benchmarks on tiny data.
 # test-chaos: the sweeps' test with 30 kills instead of a few.
 # bench-data, bench-train, bench-launchers, bench-logging, bench-predict: data engine, training, sweeps, loggers,
 # prediction; tables in runs/bench.
@@ -31,7 +31,7 @@ test-chaos: $(INSTALLED)
 test-browser: $(INSTALLED)
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
 	  { apt-get update && apt-get install --yes --no-install-recommends chromium fonts-dejavu-core; }
-	$(VENV)/bin/python -m pytest -n 0 -rs tests/test_report_browser.py $(ARGS)
+	$(VENV)/bin/python -m pytest -n 0 -rs tests/test_report_browser.py tests/test_demo_browser.py $(ARGS)
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .

@@ -78,6 +78,14 @@ def opened(browser, server):
     assert [url for url in asked if not url.startswith((server.url, "data:"))] == []
 
 
+def until(page, expression):
+    """Waits; not by wait_for_function, which the page's content policy keeps from evaluating."""
+    deadline = time.monotonic() + 30
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, f"not within 30 s: {expression}"
+        time.sleep(0.05)
+
+
 def choose(page, file):
     page.set_input_files("#file", file)
     page.wait_for_selector("#result:visible, #error p")
@@ -90,7 +98,7 @@ def test_a_photograph_by_keyboard_alone(opened, photograph, server):
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"
     with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
+        page.keyboard.press("Space")
     chooser.value.set_files(photograph)
     page.wait_for_selector("#result:visible")
     assert page.evaluate(AT) == "found"  # where one reads on
@@ -98,7 +106,7 @@ def test_a_photograph_by_keyboard_alone(opened, photograph, server):
     assert page.locator("#summary").inner_text() == "1 face in the picture."
     assert page.locator("tbody tr").count() == 12
     assert page.locator("tr.present").count() == page.get_by_text("present", exact=True).count()
-    page.wait_for_function("[...document.images].every(image => image.naturalWidth > 500 && image.alt)")
+    until(page, "[...document.images].every(image => image.naturalWidth > 500 && image.alt)")
     reached = []
     for _ in range(3):
         page.keyboard.press("Tab")
@@ -108,7 +116,7 @@ def test_a_photograph_by_keyboard_alone(opened, photograph, server):
     assert not job.upload.exists()
     page.keyboard.press("Enter")
     page.wait_for_selector("#result", state="hidden")
-    page.wait_for_function("document.getElementById('status').textContent === 'deleted'")
+    until(page, "document.getElementById('status').textContent === 'deleted'")
     assert page.evaluate(AT) == "file"
     assert not job.folder.exists()
 
@@ -118,10 +126,10 @@ def test_a_video_fits_the_page(width, opened, film):
     page = opened(width)
     choose(page, film)
     assert page.locator("#error").inner_text() == ""
-    page.wait_for_function("document.querySelector('video').readyState > 0")
+    until(page, "document.querySelector('video').readyState > 0")
     assert page.evaluate("document.querySelector('video').duration") > 0.1
     assert page.evaluate("document.querySelector('video').error") is None
-    page.wait_for_function("[...document.images].every(image => image.naturalWidth > 0 && image.alt)")
+    until(page, "[...document.images].every(image => image.naturalWidth > 0 && image.alt)")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     outside = page.evaluate(
         """[...document.querySelectorAll("body *")].filter(part => !part.closest(".scroll"))
@@ -177,11 +185,11 @@ def test_long_work_is_shown_and_can_be_cancelled_by_keyboard(
     monkeypatch.setattr(predictor, "write", write)
     page = opened(360)
     page.set_input_files("#file", photograph)
-    page.wait_for_function("document.getElementById('status').textContent === 'predicting, 40%'")
+    until(page, "document.getElementById('status').textContent === 'predicting, 40%'")
     assert page.evaluate("document.getElementById('progress').value") == pytest.approx(0.42)
     assert page.evaluate(AT) == "cancel"
     page.keyboard.press("Enter")
-    page.wait_for_function("document.getElementById('status').textContent === 'cancelled'")
+    until(page, "document.getElementById('status').textContent === 'cancelled'")
     assert page.evaluate(AT) == "file"
     assert server.jobs._jobs == {}
 
