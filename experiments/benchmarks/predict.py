@@ -51,7 +51,7 @@ def trained(options: argparse.Namespace) -> Path:
     if options.quick or options.source:  # not the one of the table
         runs = options.out / "runs"
         words += [f"runs={runs}", *(SMALL if options.quick else ())]
-    done = subprocess.run([sys.executable, str(TRAIN), *words], check=False)  # noqa: S603 - our own script
+    done = subprocess.run([sys.executable, str(TRAIN), *words], stdout=sys.stderr, check=False)  # noqa: S603 - our own script
     if done.returncode:
         sys.exit(f"no network to measure: {' '.join(words)} has failed")
     return runs / "table1" / "ours" / "seed0"
