@@ -197,10 +197,9 @@ def test_interrupted_run_goes_on_as_if_nothing_had_happened(compose, monkeypatch
     assert metrics["epochs"] == 3
 
 
-@pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize(
-    ("row", "workers"),
-    [(DRAWN, 0), (DRAWN, 2), (SMALL_BASELINE, 0)],
+    ("row", "workers", "batch"),
+    [(DRAWN, 0, 1), (DRAWN, 2, 3), (SMALL_BASELINE, 0, 3)],
     ids=["ours", "ours with workers", "baseline"],
 )
 def test_run_interrupted_within_an_epoch_goes_on_with_the_next_batch(
