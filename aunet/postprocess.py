@@ -157,7 +157,7 @@ def moving_average(values: Array, times: Array, before: float, after: float) -> 
         values: (n, num_aus).
         times: (n,) seconds, not falling.
         before: Seconds by which the window reaches back, inclusive.
-        after: Seconds by which it reaches ahead, inclusive.
+        after: Seconds by which it reaches ahead, inclusive; 0: up to the frame itself.
 
     Returns:
         (n, num_aus).
@@ -165,7 +165,10 @@ def moving_average(values: Array, times: Array, before: float, after: float) -> 
     if not len(values):
         return values
     first = np.searchsorted(times, times - before - _ROUNDING, side="left")
-    end = np.searchsorted(times, times + after + _ROUNDING, side="right")
+    if after:
+        end = np.searchsorted(times, times + after + _ROUNDING, side="right")
+    else:  # not even later frames of the same time
+        end = np.arange(1, len(values) + 1)
     # Each window is summed by itself: differences of running sums would leave rounding errors behind. Of the
     # sums between pairs of ends, every second one is of a window; a row of zeros ends the last.
     padded = np.concatenate([values, np.zeros_like(values[:1])])
