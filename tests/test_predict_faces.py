@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from media import script
+from media import ROOT, script
 from skimage.data import astronaut
 
 from aunet.facs import TEMPLATE
@@ -213,3 +213,26 @@ def test_two_people_are_found_followed_and_aligned(detector, scene, every):
     assert len(rows) == 2 * FRAMES
     # The detector's points move with the expression and the turn of the head, the original's do not.
     assert np.median(moved) < 6
+
+
+def test_the_check_tells_how_crops_are_displaced(scene, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "experiments")  # where it finds the scripts beside it
+    check = script("predict_check")
+    for one in scene[::3]:
+        for crop, placed in zip(one.crops, one.placed, strict=True):
+            # What stands where the original crop was put is that crop, but for two resamplings.
+            again = check.cut_in_place(one.pixels, placed)
+            assert abs(again.astype(int) - crop)[28:84, 28:84].mean() < 8
+            there = template() @ placed[:, :2].T + placed[:, 2]
+            np.testing.assert_allclose(check.similarity_between(there, placed), np.eye(2, 3), atol=1e-9)
+    centre, angle = np.array([56.0, 56.0]), np.radians(5)
+    moved = []
+    for scale, shift in ((1.1, (2, -1)), (0.9, (4, -1))):
+        turn = scale * np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])
+        moved.append(np.column_stack([turn, centre + shift - turn @ centre]))
+    figures = check.displacement(np.stack(moved))
+    kinds = [figures[f"{kind}_mean"] for kind in ("scale_percent", "turn_degrees", "right_px", "down_px")]
+    assert kinds == pytest.approx([0, 5, 3, -1])
+    assert figures["scale_percent_scatter"] == pytest.approx(10)
+    assert figures["turn_degrees_scatter"] == figures["down_px_scatter"] == 0
+    assert figures["corner_shift_px"] == pytest.approx(13.48)
