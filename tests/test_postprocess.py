@@ -36,7 +36,7 @@ def slow_mean(probs, seconds, before, after):
         window = [
             probs[j]
             for j, then in enumerate(seconds)
-            if -before <= then - now <= after and not np.isnan(probs[j]).any()
+            if -before <= then - now <= after and (after or j <= i) and not np.isnan(probs[j]).any()
         ]
         if not np.isnan(probs[i]).any():
             result[i] = np.mean(window, 0)
