@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aunet.data.rendered.dataset import MANIFEST
+from aunet.data.rendered.behaviour import FRAMES_PER_SECOND
+from aunet.data.rendered.dataset import MANIFEST, frame_rate
 from aunet.facs import CROP_SIZE, NAMES, TEMPLATE, au_column
 from aunet.metrics import THRESHOLD
 from aunet.predictions import probabilities
@@ -96,6 +97,13 @@ def rendered_only(data: Mapping[str, Any]) -> bool:
         return all(_is_rendered(name, root / part["root"]) for name, part in parts.items())
     prepare = data.get("prepare") or {}
     return prepare.get("_target_") == _RENDER or _is_rendered(data["name"], root)
+
+
+def validation_rate(run_dir: str | Path) -> float:
+    """Frames per second of a run's validation videos: as rendered, or 30, which Aff-Wild2's mostly have."""
+    data = read_config(run_dir)["data"]
+    stride = (data.get("prepare") or {}).get("stride")
+    return FRAMES_PER_SECOND / stride if stride else frame_rate(data["root"]) or 30.0
 
 
 def _is_rendered(name: str, folder: Path) -> bool:

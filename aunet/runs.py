@@ -211,10 +211,27 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_place(out: Path) -> None:
+    """Refuses a file to write that is a folder, or lies in none.
+
+    Raises:
+        ValueError: It is, or does.
+    """
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        raise ValueError(f"{out}: " + ("is a folder" if out.is_dir() else f"there is no folder {out.parent}"))
+
+
+def _umask() -> int:
+    """What files of this user may not allow, as the system tells it; asking os.umask would set it."""
+    with contextlib.suppress(OSError, StopIteration), Path("/proc/self/status").open() as file:
+        return int(next(line for line in file if line.startswith("Umask:")).split()[1], 8)
+    return 0o022
 
 
 def _now() -> str:

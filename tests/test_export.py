@@ -212,7 +212,7 @@ def test_torch_file_gives_the_same_and_has_the_same_metadata(files, run):
 def test_the_card_beside_a_file_tells_how_to_load_it(files, kind):
     """As it stands there, in a process that cannot have aunet."""
     file = files[kind]
-    (code,) = re.findall(r"```python\n(.*?)```", file.with_suffix(".md").read_text(), re.DOTALL)
+    (code,) = re.findall(r"```python\n(.*?)```", file.with_name(f"{file.name}.md").read_text(), re.DOTALL)
     library = "torch" if kind == "torch" else "numpy"
     before = (
         "import sys\nsys.modules['aunet'] = None\n"
@@ -252,7 +252,7 @@ def test_int8_has_both_figures(files, run):
     recorded = json.loads((run / "metrics.json").read_text())
     assert about["val_f1_floats"] == pytest.approx(recorded["val/f1"], abs=1e-9)
     assert 0 <= about["val_f1_int8"] <= 1
-    card = files["int8"].with_suffix(".md").read_text()
+    card = files["int8"].with_name(f"{files['int8'].name}.md").read_text()
     assert f"{about['val_f1_int8']:.4f}" in card
     assert f"{about['val_f1_floats']:.4f}" in card
 
@@ -322,7 +322,7 @@ def test_names_that_say_another_kind_of_file_are_refused(run, tmp_path, form, na
 def test_the_command_writes_file_and_card(run, tmp_path, capsys):
     out = tmp_path / "new folder" / "x.pt2"
     main(["export", str(run), "-o", str(out), "--format", "torch"])
-    assert sorted(path.name for path in out.parent.iterdir()) == ["x.md", "x.pt2"]
+    assert sorted(path.name for path in out.parent.iterdir()) == ["x.pt2", "x.pt2.md"]
     assert str(out) in capsys.readouterr().err
 
 

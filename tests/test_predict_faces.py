@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from media import ROOT, script
+from PIL import Image
 from skimage.data import astronaut
 
 from aunet.facs import TEMPLATE
@@ -135,6 +136,15 @@ def test_nothing_is_found_where_nothing_is(detector, size):
 
 def test_the_smallest_face_is_a_choice(detector):
     assert len(found_in(FaceDetector(torch.device("cpu"), smallest=250), astronaut())) == 0
+
+
+def test_a_small_face_of_a_large_picture_is_found(detector):
+    """Sizes are those of the picture, however it is shrunk to be looked at."""
+    large = np.full((3000, 4000, 3), 90, np.uint8)
+    small = np.asarray(Image.fromarray(astronaut()).resize((300, 300), Image.Resampling.LANCZOS))
+    large[1200:1500, 1700:2000] = small
+    (box,) = found_in(detector, large).boxes
+    assert 40 < np.sqrt(np.prod(box[2:] - box[:2])) < 70
 
 
 # Tracking

@@ -1,12 +1,15 @@
 """What comes in: videos as they are, pictures as cameras make them, and all that is wrong with files."""
 
+import contextlib
 import json
 import logging
 import os
 import struct
 import zlib
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import simplejpeg
@@ -170,6 +173,7 @@ def bad_files(folder: Path) -> dict[str, str]:
 
     bad("corrupt.mp4", "no video that can be read", RNG.bytes(5000))
     bad("headless.mp4", "no video that can be read", whole[: len(whole) // 2])
+    bad("codec.mp4", "FFmpeg has no decoder for its video", whole.replace(b"avc1", b"zzzz"))
     bad("text.jpg", "no video that can be read", b"not a picture\n" * 30)
     bad("empty.mp4", "the file is empty", b"")
     bad("empty.jpg", "the file is empty", b"")
@@ -218,6 +222,39 @@ def png(width: int, height: int, depth: int, data: bytes = b"") -> bytes:
 def rgb16_png() -> bytes:
     rows = b"".join(b"\x00" + row.tobytes() for row in RNG.integers(0, 65536, (8, 8, 3)).astype(">u2"))
     return png(8, 8, 16, rows)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "gif", "tif", "webp", "bmp"])
+def test_a_picture_that_is_damaged_anywhere_is_read_or_refused(kind, tmp_path):
+    """Never anything but a picture, None for what may be a video, or an error in words."""
+    pair = [Image.fromarray(frame) for frame in FRAMES[:2]]
+    more = {"save_all": True, "append_images": pair[1:]} if kind == "gif" else {}
+    pair[0].save(tmp_path / f"whole.{kind}", **more)
+    whole, damaged = (tmp_path / f"whole.{kind}").read_bytes(), tmp_path / f"damaged.{kind}"
+    rng = np.random.default_rng(3)
+    for _ in range(150):
+        changed = bytearray(whole)
+        for _ in range(rng.integers(1, 5)):
+            changed[rng.integers(min(len(whole), 300))] = rng.integers(256)
+        damaged.write_bytes(changed[: rng.integers(1, len(whole) + 1)] if rng.random() < 0.5 else changed)
+        with contextlib.suppress(InputError):
+            found = read_picture(damaged)
+            assert found is None or found.shape[2:] == (3,)
+
+
+def test_pixels_that_are_not_square_are_made_square(tmp_path):
+    """As of a DVD: 64x48 pixels that are half as wide again as they are high, and their turned kin."""
+    for ratio, shape in ((Fraction(3, 2), (48, 96, 3)), (Fraction(2, 3), (72, 64, 3))):
+        file = tmp_path / "wide.mp4"
+        with av.open(str(file), "w") as container:
+            stream = container.add_stream("libx264", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            stream.codec_context.sample_aspect_ratio = ratio
+            for pixels in FRAMES[:3]:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            container.mux(stream.encode(None))
+        (batch,) = read_video(file)
+        assert {frame.pixels.shape for frame in batch} == {shape}
 
 
 def test_every_bad_input_is_one_line_and_the_rest_goes_on(tmp_path, compose, capsys):

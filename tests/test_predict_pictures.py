@@ -373,6 +373,7 @@ def test_the_command_draws_both(predictor, film, tmp_path, capsys):
         (["film.mkv", "face.png"], ["--overlay", "a.mp4"], "one picture or video, and 2 files are given"),
         (["data=rendered"], ["--overlay", "a.mp4"], "0 files are given beside a data set"),
         (["missing.mp4"], ["--overlay", "a.mp4"], "missing.mp4: No such file or directory"),
+        (["face.png"], ["--overlay", "face.png"], "face.png is the input itself"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_first(

@@ -12,6 +12,7 @@ import simplejpeg
 import torch
 from layouts import default_labels, write_affwild2, write_test_split
 
+from aunet.about import validation_rate
 from aunet.cli import main
 from aunet.config import CONF
 from aunet.data import rendered
@@ -221,12 +222,18 @@ def test_post_processing_is_that_of_its_module(run, written, tmp_path):
         np.testing.assert_array_equal(found[video], completed(occurrence, np.zeros(12, np.int8)))
 
 
+def test_what_is_no_rate_is_refused_before_the_work(run, written, tmp_path, monkeypatch):
+    monkeypatch.setattr("aunet.submit.run.crop_probs", None)
+    with pytest.raises(ValueError, match="frames per second: 0 must be more than 0"):
+        submit(run, read_expected(root=written), written, tmp_path / "out", frames_per_second=0)
+
+
 def test_thresholds_are_tuned_on_other_videos_only(run, written, tmp_path):
     expected = read_expected(root=written)
     plain = submit(run, expected, written, tmp_path / "plain")
     tuned = submit(run, expected, written, tmp_path / "tuned", postprocess=Postprocess("tuned"))
     assert isinstance(tuned, Submission)
-    assert tuned.postprocess == tune(Postprocess("tuned"), run, 30)
+    assert tuned.postprocess == tune(Postprocess("tuned"), run, validation_rate(run))
     assert plain.postprocess == Postprocess()
     val = read_affwild2(written)["val"]
     leaking = Expected({**FRAMES, val.videos[0]: 5})

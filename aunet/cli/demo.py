@@ -24,8 +24,8 @@ def _demo(options: argparse.Namespace) -> None:
     from aunet.runs import read_metrics
     from aunet.train import read_config
 
-    if not options.max_mb > 0:
-        raise ValueError(f"--max-mb {options.max_mb:g} must be above 0")
+    if not 0 < options.max_mb < float("inf"):
+        raise ValueError(f"--max-mb {options.max_mb:g} must be above 0, and no more than there is")
     logging.basicConfig(format="aunet: %(message)s")
     logging.getLogger("aunet").setLevel(logging.INFO)
     predictor = load(options.run, options.device)

@@ -24,7 +24,7 @@ def _export(options: argparse.Namespace) -> None:
     from aunet.export import export
 
     file = export(options.run, options.out, options.format, options.int8, options.data)
-    print(f"written: {file}, {file.with_suffix('.md')}", file=sys.stderr)
+    print(f"written: {file}, {file}.md", file=sys.stderr)
 
 
 def _card(options: argparse.Namespace) -> None:

@@ -27,7 +27,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--fps",
         type=float,
         metavar="N",
-        help="frames per second of a data set, which has no times; of validation frames: 30",
+        help="frames per second of a data set, which has no times",
     )
     predict.add_argument(
         "--detect-every", type=int, default=1, metavar="N", help="look for new faces in every Nth frame only"
@@ -81,10 +81,11 @@ def _postprocess(options: argparse.Namespace) -> "Postprocess | None":
     """What the options ask for, its thresholds tuned."""
     if options.postprocess is None:
         return None
+    from aunet.about import validation_rate
     from aunet.config import postprocess
     from aunet.predictions import tune
 
     chosen = postprocess(options.postprocess)
     if chosen.threshold != "tuned":
         return chosen
-    return tune(chosen, Path(options.run), options.fps or 30.0)
+    return tune(chosen, Path(options.run), validation_rate(options.run))

@@ -50,7 +50,8 @@ def _submit(options: argparse.Namespace) -> None:
     written = submit(
         options.path, expected, options.data, options.out, form, chosen, fps, options.crops, options.on_bad
     )
+    asked = " ".join([f"postprocess={options.postprocess}", *options.overrides])
     print(
         f"{written.path}: {written.videos} videos, {written.frames} frames, {written.predicted} of them with "
-        f"a crop; {fps:g} frames per second, postprocess={options.postprocess}"
+        f"a crop; {fps:g} frames per second, {asked}"
     )

@@ -15,11 +15,11 @@ from aunet.drawing.attend import Attention
 from aunet.drawing.rows import Places, Rows, by_frame, extent, seen
 from aunet.drawing.sheet import Sheet
 from aunet.predict import InputError, Predictor
-from aunet.predict.frames import Frame
+from aunet.predict.frames import Frame, shown
 from aunet.predict.images import read_picture
 from aunet.predict.video import read_video
 from aunet.progress import progress
-from aunet.runs import replacing
+from aunet.runs import check_place, replacing
 
 PICTURES, VIDEOS = (".png", ".jpg", ".jpeg"), (".mp4",)
 
@@ -33,7 +33,8 @@ def check_overlay(out: Path, file: Path) -> None:
     """Refuses what could not be written, before any work is done.
 
     Raises:
-        ValueError: The suffix of the overlay is not one for that file, or there is no folder for it.
+        ValueError: The suffix of the overlay is not one for that file, it is the file itself, or there is no
+            folder for it.
         OSError: The file cannot be read.
     """
     is_picture = read_picture(file) is not None
@@ -41,17 +42,9 @@ def check_overlay(out: Path, file: Path) -> None:
     if out.suffix.lower() not in suffixes:
         kind = "picture" if is_picture else "video"
         raise ValueError(f"{out}: the overlay of a {kind} must end in {' or '.join(suffixes)}")
+    if out.exists() and out.samefile(file):
+        raise ValueError(f"{out} is the input itself: give the overlay another name")
     check_place(out)
-
-
-def check_place(out: Path) -> None:
-    """Refuses a file that is a folder, or has none.
-
-    Raises:
-        ValueError: It is, or has not.
-    """
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        raise ValueError(f"{out}: " + ("is a folder" if out.is_dir() else f"there is no folder {out.parent}"))
 
 
 def draw_overlay(
@@ -96,12 +89,15 @@ def draw_overlay(
             drawn(sheet_for(picture), picture, next(by_frame(rows()))).save(temporary, quality=92)
         return
     with replacing(out) as temporary, progress("drawing", found.frames, "frames") as advance:
-        sheet = None
+        sheet, count = None, 0
         with contextlib.closing(_Film(temporary)) as film:
             for frame, of_frame in zip(_frames(file), by_frame(rows()), strict=False):
                 sheet = sheet or sheet_for(frame.pixels)
                 film.add(drawn(sheet, frame.pixels, of_frame), frame.seconds)
+                count += 1
                 advance(1)
+        if count < found.frames:
+            raise InputError(shown(file), f"only {count} of {found.frames} frames could be read again")
 
 
 def _frames(file: Path) -> Iterator[Frame]:

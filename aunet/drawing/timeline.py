@@ -14,12 +14,11 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from aunet.drawing.overlay import check_place
 from aunet.drawing.rows import MOST_FACES, Rows
 from aunet.predict.frames import one_line
 from aunet.predict.images import read_picture
 from aunet.report.svg import STYLE
-from aunet.runs import replacing
+from aunet.runs import check_place, replacing
 
 log = logging.getLogger(__name__)
 

@@ -43,7 +43,7 @@ def export(
     data: str | Path | None = None,
     largest_drop: float = LARGEST_DROP,
 ) -> Path:
-    """Writes a finished run's network into a file, and its model card beside it (``.md``).
+    """Writes a finished run's network into a file, and its model card beside it (``FILE.md``).
 
     Args:
         run_dir: The run's folder.
@@ -98,7 +98,7 @@ def export(
                 facts |= check_f1(*files, seen, largest_drop)
             onnx_file.write(model, draft, facts)
         card = model_card([folder], facts)
-        with replacing(target.with_suffix(".md")) as draft_of_card:
+        with replacing(target.with_name(f"{target.name}.md")) as draft_of_card:
             draft_of_card.write_text(card)
     return target
 

@@ -20,7 +20,11 @@ SMALLEST = 40.0
 """Side in pixels of the smallest face that is looked for by default."""
 
 LARGEST_SIDE = 1280
-"""Pictures with a longer side are looked at in this size; crops are taken from the original."""
+"""Pictures with a longer side are looked at in this size, as far as the smallest face can still be seen in
+it; crops are taken from the original."""
+
+LEAST_SEEN = 20.0
+"""Side in pixels of a face below which MTCNN begins to miss it."""
 
 CELL = 12
 """Side of P-Net's window, in pixels."""
@@ -59,8 +63,7 @@ class FaceDetector:
 
     Args:
         device: Where it runs.
-        smallest: Side of the smallest face to look for, in pixels of the picture (of ``LARGEST_SIDE``, if it
-            is larger); at least CELL.
+        smallest: Side of the smallest face to look for, in pixels of the picture; at least CELL.
     """
 
     def __init__(self, device: torch.device, smallest: float = SMALLEST) -> None:
@@ -84,7 +87,7 @@ class Look:
     def __init__(self, detector: FaceDetector, pictures: npt.NDArray[np.uint8]) -> None:
         self.detector = detector
         height, width = pictures.shape[1:3]
-        self.scale = min(1.0, LARGEST_SIDE / max(height, width))
+        self.scale = min(1.0, max(LARGEST_SIDE / max(height, width), LEAST_SEEN / detector.smallest))
         pixels = torch.from_numpy(pictures).to(detector.device).permute(0, 3, 1, 2)
         if self.scale < 1:
             pixels = _resized(pixels, self.scale)
@@ -109,7 +112,7 @@ class Look:
 
     def _proposals(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """P-Net's boxes (n, 4), the best first, and the picture of each."""
-        scale = CELL / self.detector.smallest
+        scale = CELL / (self.detector.smallest * self.scale)
         found, which = (
             [pixels.new_zeros((0, 5), dtype=torch.float32)],
             [pixels.new_zeros(0, dtype=torch.int64)],

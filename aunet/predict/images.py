@@ -37,16 +37,21 @@ def read_picture(path: Path) -> npt.NDArray[np.uint8] | None:
         return None
     except Image.DecompressionBombError as error:
         raise InputError(name, f"the picture is too large ({error})") from None
+    except OSError as error:  # of the file system, or of a damaged head
+        raise InputError(name, error.strerror or f"a damaged picture ({error})") from None
+    except Exception as error:  # Pillow's readers raise SyntaxError, ValueError, IndexError and others
+        raise InputError(name, f"a damaged picture ({error})") from None
     with image:
-        if image.format in _ANIMATED and getattr(image, "is_animated", False):
-            return None
-        check_size(name, *image.size)
-        _check_colours(name, image)
         try:
+            if image.format in _ANIMATED and getattr(image, "is_animated", False):
+                return None
+            check_size(name, *image.size)
+            _check_colours(name, image)
             upright = ImageOps.exif_transpose(image)
             return np.array(upright.convert("RGB"))
-        # Pillow's decoders raise OSError, SyntaxError, ValueError and others for damaged files.
-        except Exception as error:
+        except InputError:
+            raise
+        except Exception as error:  # as above
             raise InputError(name, f"a damaged {image.format} picture ({error})") from None
 
 

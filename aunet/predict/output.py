@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from aunet.predict.rows import Columns
-from aunet.runs import replacing
+from aunet.runs import check_place, replacing
 
 SUFFIXES = (".csv", ".parquet", ".json", ".jsonl")
 
@@ -23,8 +23,7 @@ def check_output(out: Path) -> None:
     """
     if out.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{out}: its suffix must be one of {', '.join(SUFFIXES)}")
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        raise ValueError(f"{out}: " + ("is a folder" if out.is_dir() else f"there is no folder {out.parent}"))
+    check_place(out)
     if out.suffix.lower() == ".parquet":
         _pyarrow(out)
 

@@ -69,10 +69,9 @@ def columns(rows: npt.NDArray[np.void], names: Sequence[str], aus: Sequence[int]
 
 
 def postprocessed(rows: npt.NDArray[np.void], postprocess: Postprocess | None) -> npt.NDArray[np.void]:
-    """Post-processes each face of a video by itself, from the first to the last frame in which it was seen.
+    """Post-processes each face of a video by itself, from the first frame on in which it was seen.
 
-    Where a face was not seen in between and a probability was filled in, it gets a row that has no box and no
-    points.
+    Where it was not seen and a probability was filled in, it gets a row that has no box and no points.
 
     Args:
         rows: (n,) records of a video, or of a picture, in the order of their frames.
@@ -91,7 +90,7 @@ def postprocessed(rows: npt.NDArray[np.void], postprocess: Postprocess | None) -
     for face in np.unique(rows["face"][rows["face"] >= 0]):
         seen = rows[rows["face"] == face]
         places = np.searchsorted(frames, seen["frame"])
-        span = slice(places[0], places[-1] + 1)
+        span = slice(places[0], len(frames))  # what is filled in behind it is no matter of what follows
         track = empty_rows(span.stop - span.start, rows["probs"].shape[1])
         track["frame"], track["time_s"], track["face"] = frames[span], times[span], face
         track[places - span.start] = seen

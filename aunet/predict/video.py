@@ -94,6 +94,8 @@ class _Frames:
             what = "holds sound only" if container.streams.audio else "holds no video"
             raise InputError(name, f"{what}: there is no face to be seen")
         self.stream = videos[0]
+        if self.stream.codec_context is None:
+            raise InputError(name, "FFmpeg has no decoder for its video: convert it, for instance to H.264")
         if said := self.stream.codec_context.width:  # before a decoder takes the memory for it
             check_size(name, said, self.stream.codec_context.height)
         self.stream.thread_type = "AUTO"
@@ -107,14 +109,25 @@ class _Frames:
         start = (self.container.start_time or 0) / 1e6
         seconds = -step
         for frame in self._decoded():
-            check_size(self.name, frame.width, frame.height)
+            width, height = self._shape(frame)
+            check_size(self.name, width, height)
             stamp = frame.pts if frame.pts is not None else frame.dts
             known = stamp is not None and frame.time_base is not None
             seconds = float(stamp * frame.time_base) - start if known else seconds + step
             self.damaged += frame.is_corrupt
             self.count += 1
             self.end = seconds + (float(frame.duration * frame.time_base) if frame.duration else step)
-            yield Frame(self.count, seconds, _upright(frame.to_ndarray(format="rgb24"), frame.rotation))
+            pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
+            yield Frame(self.count, seconds, _upright(pixels, frame.rotation))
+
+    def _shape(self, frame: Any) -> tuple[int, int]:
+        """Width and height in square pixels: those of old formats are wider or narrower than high."""
+        wide = float(self.stream.sample_aspect_ratio or 1)
+        return (
+            (round(frame.width * wide), frame.height)
+            if wide >= 1
+            else (frame.width, round(frame.height / wide))
+        )
 
     def _decoded(self) -> Iterator[Any]:
         import av

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from aunet.about import validation_rate
 from aunet.data.affwild2 import base_video, read_crops
 from aunet.data.datamodule import FrameDataModule
 from aunet.data.faults import DataError, Faults, OnBad
@@ -71,8 +72,7 @@ def submit(
         form: Of the submission.
         postprocess: None: threshold 0.5, nothing else. Thresholds "tuned" are tuned on the run's validation
             predictions.
-        frames_per_second: Of the videos, which seconds of post-processing refer to; also of the run's
-            validation videos, if thresholds are tuned.
+        frames_per_second: Of the videos, which seconds of post-processing refer to.
         crops: The folder of crops; None: found by its name, see ``read_affwild2``.
         on_bad: "skip" takes frames whose crop cannot be used for frames without one, and names them.
 
@@ -83,12 +83,13 @@ def submit(
         FileExistsError: There is something at ``out``.
     """
     folder = Path(run_dir)
+    frame_seconds(np.ones(1, np.int64), frames_per_second)  # refuses what is no rate before the work
     with built(Path(out), form) as temporary:
         datamodule = data_module(folder, data)
         datamodule.on_bad = on_bad
         module = load(folder)
         columns = _columns(module, folder)
-        chosen = _ready(postprocess or Postprocess(), folder, expected, frames_per_second)
+        chosen = _ready(postprocess or Postprocess(), folder, expected)
         majority = _majority(folder)
         table = _due_crops(Path(data), expected, module.aus, crops)
         probs = crop_probs(module, datamodule, table)
@@ -196,9 +197,7 @@ def _majority(folder: Path) -> npt.NDArray[np.int8]:
     return (np.array(metrics["training_rates"], np.float64) >= 0.5).astype(np.int8)
 
 
-def _ready(
-    postprocess: Postprocess, folder: Path, expected: Expected, frames_per_second: float
-) -> Postprocess:
+def _ready(postprocess: Postprocess, folder: Path, expected: Expected) -> Postprocess:
     """Post-processing with its thresholds tuned, on other videos than those of the submission."""
     if postprocess.threshold != "tuned":
         return postprocess
@@ -208,7 +207,7 @@ def _ready(
             f"thresholds would be tuned on the labels of {shared[0]} ({len(shared)} of the videos asked for "
             f"are validation videos of {folder}): choose a postprocess without threshold=tuned"
         )
-    return tune(postprocess, folder, frames_per_second)
+    return tune(postprocess, folder, validation_rate(folder))
 
 
 def _due_crops(data: Path, expected: Expected, aus: tuple[int, ...], crops: str | Path | None) -> FrameTable:
