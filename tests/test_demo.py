@@ -375,7 +375,7 @@ def test_the_command_ends_tidily(predictor, tmp_path, picture):
     place = tmp_path / "tmp"
     place.mkdir()
     command = [sys.executable, "-m", "aunet.cli", "demo", str(tmp_path / "run"), "--port", "0", "--crops"]
-    environment = os.environ | {"TMPDIR": str(place), "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"TMPDIR": str(place), "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         url = next(found for line in process.stderr if (found := re.search(r"http://127.0.0.1:(\d+)/", line)))
         connection = http.client.HTTPConnection("127.0.0.1", int(url[1]), timeout=30)
@@ -384,7 +384,11 @@ def test_the_command_ends_tidily(predictor, tmp_path, picture):
         connection.request("POST", "/jobs", picture, {"X-Aunet-Token": token})
         assert connection.getresponse().status == 202
         process.send_signal(signal.SIGTERM)
-        assert process.wait(120) == 0
+        try:
+            assert process.wait(60) == 0
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)
+            pytest.fail(f"does not end: {process.stderr.read()}")
         assert "Traceback" not in process.stderr.read()
     assert list(place.glob("aunet-demo-*")) == []
 

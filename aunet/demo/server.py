@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from jinja2 import Environment
@@ -273,9 +274,9 @@ def serving(
 
 def serve(predictor: Predictor, options: Options, about: dict[str, str], port: int, most_bytes: int) -> None:
     """Serves the page until Ctrl-C or a signal to end; see ``serving``."""
-    ended = threading.Event()
+    ended: SimpleQueue[None] = SimpleQueue()  # an Event's locks may be held where a signal comes in between
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, lambda *_: ended.put(None))
     with serving(predictor, options, about, port, most_bytes) as server:
         log.info(f"{server.url} is open in browsers of this machine; Ctrl-C ends it and deletes all uploads")
-        ended.wait()
+        ended.get()
