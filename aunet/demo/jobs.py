@@ -132,6 +132,11 @@ class Jobs:
         with self._lock:
             self._forget(job)
 
+    @property
+    def is_working(self) -> bool:
+        """Whether the thread has not ended; after ``close``: not in time."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Ends everything and deletes every file."""
         with self._lock:

@@ -10,11 +10,13 @@ import contextlib
 import hmac
 import json
 import logging
+import os
 import re
 import secrets
 import signal
 import socketserver
 import threading
+import time
 import urllib.parse
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -279,4 +281,7 @@ def serve(predictor: Predictor, options: Options, about: dict[str, str], port: i
         signal.signal(number, lambda *_: ended.put(None))
     with serving(predictor, options, about, port, most_bytes) as server:
         log.info(f"{server.url} is open in browsers of this machine; Ctrl-C ends it and deletes all uploads")
-        ended.get()
+        while ended.empty():  # a signal that reaches another thread wakes nobody; its handler runs here
+            time.sleep(0.2)
+    if server.jobs.is_working:  # a network at work cannot be stopped, and Python's own end may wait for it
+        os._exit(0)  # everything is deleted
