@@ -10,17 +10,20 @@ from aunet.data.rendered import camera, scene, shading
 from aunet.data.rendered.actions import AU_ACTIONS, DISTRACTORS, action_weights
 from aunet.data.rendered.head import load_head, stacked_actions
 from aunet.data.rendered.people import make_person
+from aunet.data.rendered.view import five_points
+from aunet.predict.align import similarity
 
 PEOPLE = 6
 
 
-def crop_of(person, intensity):
+def crop_of(person, intensity, landmarks="resting"):
     picture = scene.render_frame(
         load_head(),
         stacked_actions(),
         person,
         scene.studio(),
         scene.Pose(intensity, {}),
+        landmarks,
         np.zeros((5, 2), np.float32),
     )
     return camera.to_srgb(shading.halve(picture.linear)).astype(float), picture
@@ -81,6 +84,25 @@ def test_frontal_landmarks_are_on_the_template(persons):
     for person in persons:
         marks = crop_of(person, {12: 1.0, 25: 1.0})[1].landmarks
         assert np.linalg.norm(marks - np.array(facs.TEMPLATE), axis=1).max() < 5.0
+
+
+def test_an_open_mouth_moves_the_crop_where_moving_landmarks_align_it(persons):
+    for person in persons:
+        eyes = {}
+        for landmarks in ("moving", "resting"):
+            for jaw in (0.0, 1.0):
+                picture = crop_of(person, {26: jaw, 25: jaw}, landmarks)[1]
+                seen = picture.view.pixels(picture.view.turned(five_points(load_head(), person.vertices)))
+                eyes[landmarks, jaw] = seen[:2]
+                if landmarks == "moving":  # the least-squares solution: no similarity brings them nearer
+                    back = similarity(picture.landmarks[None].astype(float), np.array(facs.TEMPLATE))[0]
+                    np.testing.assert_allclose(back, np.eye(2, 3), atol=2e-4)
+        np.testing.assert_allclose(eyes["resting", 1.0], eyes["resting", 0.0], atol=1e-4)
+        np.testing.assert_allclose(eyes["moving", 0.0], eyes["resting", 0.0], atol=0.2)
+        # The mouth sinks; the crop shrinks and follows it, so that the eyes come closer and rise.
+        shut, open_ = eyes["moving", 0.0], eyes["moving", 1.0]
+        assert np.ptp(open_[:, 0]) < 0.99 * np.ptp(shut[:, 0])
+        assert open_[:, 1].mean() < shut[:, 1].mean() - 0.2
 
 
 def test_people_differ(neutral):

@@ -18,6 +18,7 @@ from aunet.data.datamodule import FrameDataModule
 from aunet.data.faults import DataError, Faults
 from aunet.data.journal import Packing
 from aunet.data.pack import pack
+from aunet.data.rendered.facts import rendered_only
 from aunet.data.store import VERSION, is_store, open_store, recipe, verify_store
 from aunet.facs import AFFWILD2
 
@@ -41,6 +42,15 @@ def packed(root, out, tables=None, **options):
     packing = Packing(root, recipe(read_affwild2), **{"image_size": SIZE} | options)
     pack(tables or read_affwild2(root), packing, out, threads=2)
     return out
+
+
+def test_that_faces_are_rendered_travels_with_them(root, copy, tmp_path):
+    def rendered(place):
+        return rendered_only({"root": str(place), "read": {}, "name": "affwild2"})
+
+    assert not rendered(packed(root, tmp_path / "store"))
+    (copy / "rendered.json").write_text("{}")
+    assert rendered(packed(copy, tmp_path / "other"))
 
 
 def files(folder):

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from aunet.data.faults import DataError
 from aunet.data.frames import FrameTable
 from aunet.data.journal import Packing, read_journal, write_frames
+from aunet.data.rendered.facts import MANIFEST as RENDERED
 from aunet.data.staleness import file_digest, source_record, times
 from aunet.data.store import INDEX, VERSION, is_store, open_store
 from aunet.processes import usable_cores
@@ -190,6 +191,9 @@ def _finish(tables: Mapping[str, FrameTable], record: dict[str, Any], partial: P
         "sizes": {name: (partial / name).stat().st_size for name in names},
         "digests": {name: file_digest(partial / name) for name in names[1:]},
     }
+    about = Path(record["source"]["root"]) / RENDERED
+    if about.is_file():  # that the faces are rendered travels with them
+        shutil.copyfile(about, partial / RENDERED)
     _write_json(partial / "store.json", record)
 
 

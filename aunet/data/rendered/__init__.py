@@ -13,9 +13,9 @@
 
 Each truth file holds ``intensity`` (frames, 12) in [0, 1], labelled 1 from 0.3 on; ``regions`` (frames, 12,
 28, 28) uint8, by how many tenths of a millimetre each AU alone moved the surface seen in each 4x4 pixels of
-the crop; ``landmarks`` (frames, 5, 2) in pixels, where alignment put facs.TEMPLATE's points of the resting
-face; ``turn_rad`` (frames, 3) yaw, pitch, roll of the head; ``gaze_rad`` (frames, 2) yaw, pitch; ``identity``
-with ``identity_names``; and ``aus``, the AU numbers.
+the crop; ``landmarks`` (frames, 5, 2) in pixels, where alignment put the points that it was to bring to
+facs.TEMPLATE, moving with the face or at rest; ``turn_rad`` (frames, 3) yaw, pitch, roll of the head;
+``gaze_rad`` (frames, 2) yaw, pitch; ``identity`` with ``identity_names``; and ``aus``, the AU numbers.
 
 Behaviour is simulated at 30 frames per second, of which every ``stride``-th frame is kept and numbered 1, 2,
 ... as in a video of a lower frame rate. Every random draw comes from a generator keyed by (seed, split,
@@ -29,6 +29,7 @@ Measure the speed with ``python -m aunet.data.rendered``.
 """
 
 from aunet.data.rendered.dataset import RENDERER_VERSION, render
+from aunet.data.rendered.facts import alignment
 from aunet.data.rendered.sheet import contact_sheet
 
-__all__ = ["RENDERER_VERSION", "contact_sheet", "render"]
+__all__ = ["RENDERER_VERSION", "alignment", "contact_sheet", "render"]

@@ -4,8 +4,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from aunet.data.rendered.dataset import LANDMARK_NOISE
 from aunet.data.rendered.head import load_head
-from aunet.data.rendered.track import render_track, tracks
+from aunet.data.rendered.track import Landmarks, render_track, tracks
 
 VIDEOS, FRAMES = 30, 8
 
@@ -16,11 +17,12 @@ def main() -> None:
     load_head()
     loaded = time.perf_counter()
     everyone = tracks("train", VIDEOS)
+    arguments: tuple[int, int, int, int, Landmarks, float] = (VIDEOS, FRAMES, 15, 0, "moving", LANDMARK_NOISE)
     with tempfile.TemporaryDirectory() as folder:
-        render_track(Path(folder), everyone[0], VIDEOS, FRAMES, 15, 0)
+        render_track(Path(folder), everyone[0], *arguments)
         warm, compiled = time.process_time(), time.perf_counter()
         for track in everyone[1:]:
-            render_track(Path(folder), track, VIDEOS, FRAMES, 15, 0)
+            render_track(Path(folder), track, *arguments)
         spent = time.process_time() - warm
     frames = FRAMES * (len(everyone) - 1)
     # A command of its own, whose result is this line.

@@ -8,20 +8,39 @@ import multiprocessing
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from aunet.data.faults import DataError
-from aunet.data.rendered.track import CROPS, PARTIAL, SPLITS, TRUTH, Track, render_track, replacing, tracks
+from aunet.data.rendered.facts import MANIFEST
+from aunet.data.rendered.track import (
+    CROPS,
+    PARTIAL,
+    SPLITS,
+    TRUTH,
+    Landmarks,
+    Track,
+    render_track,
+    replacing,
+    tracks,
+)
 from aunet.processes import end_with_parent, usable_cores
 from aunet.progress import progress
 
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 """Raise with every change that alters a picture or a label: sets of different versions are not mixed."""
+
+LANDMARK_NOISE = 1.5
+"""Standard deviation of the landmarks' noise, in pixels of the crop.
+
+A choice: MTCNN's points of rendered faces scatter by about 2 (a crop turns by 1 degree for each pixel, see
+``experiments/predict_check.py``), those of newer detectors by less."""
+
+MOST_NOISE = 8.0
+"""Beyond it, crops may show no face."""
 
 TEST_LIST = "Action_Unit_Detection_Challenge_test_set_release.txt"
 TEST_FRAMES = "AU_ABAW_Challenge_test_files_expected_frames.txt"
 SUBJECTS = "subjects.csv"
-MANIFEST = "rendered.json"
 
 T = TypeVar("T")
 
@@ -33,6 +52,8 @@ def render(
     frames_per_video: int = 8,
     stride: int = 15,
     seed: int = 0,
+    landmarks: Landmarks = "moving",
+    landmark_noise: float = LANDMARK_NOISE,
     workers: int | None = None,
 ) -> Path:
     """Render the embedded data set into a folder, in the layout of Aff-Wild2.
@@ -49,6 +70,9 @@ def render(
         stride: behaviour is simulated at 30 frames per second, of which one frame in ``stride`` is kept: 15
             keeps two frames per second. Kept frames are numbered 1, 2, 3, ...
         seed: draws everything: people, behaviour, light, noise.
+        landmarks: whose points align the crops, see ``aunet.data.rendered.track.Landmarks``.
+        landmark_noise: standard deviation of what is added to each coordinate of the points, in pixels of the
+            crop.
         workers: processes; one for each usable core when None.
 
     Returns:
@@ -65,12 +89,18 @@ def render(
         raise DataError(f"videos: unknown split {sorted(unknown)}; its keys are {', '.join(SPLITS)}")
     if min(frames_per_video, stride) < 1 or min(videos.values(), default=0) < 0 or seed < 0:
         raise DataError("frames_per_video and stride are at least 1, videos and seed at least 0: change them")
+    if landmarks not in get_args(Landmarks):
+        raise DataError(f"landmarks={landmarks}: one of {', '.join(get_args(Landmarks))}")
+    if not 0 <= landmark_noise <= MOST_NOISE:
+        raise DataError(f"landmark_noise={landmark_noise}: from 0 to {MOST_NOISE} pixels")
     arguments: dict[str, Any] = {
         "renderer_version": RENDERER_VERSION,
         "videos": {split: int(videos.get(split, 0)) for split in SPLITS},
         "frames_per_video": int(frames_per_video),
         "stride": int(stride),
         "seed": int(seed),
+        "landmarks": landmarks,
+        "landmark_noise": float(landmark_noise),
     }
     digest = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest()
     root = Path(out)
@@ -86,16 +116,6 @@ def render(
         _write_json(root / MANIFEST, {"fingerprint": digest, "arguments": arguments})
         shutil.rmtree(root / PARTIAL)
     return root
-
-
-def frame_rate(root: str | Path) -> float | None:
-    """Kept frames per second of a rendered set; None where ``root`` is no such set."""
-    manifest = Path(root) / MANIFEST
-    if not manifest.exists():
-        return None
-    from aunet.data.rendered.behaviour import FRAMES_PER_SECOND
-
-    return FRAMES_PER_SECOND / int(json.loads(manifest.read_text())["arguments"]["stride"])
 
 
 def _holds(manifest: Path, arguments: Mapping[str, Any], root: Path) -> bool:
@@ -148,7 +168,7 @@ def _render_missing(root: Path, arguments: Mapping[str, Any], workers: int | Non
             root,
             track,
             arguments["videos"][track.split],
-            *(arguments[k] for k in ("frames_per_video", "stride", "seed")),
+            *(arguments[k] for k in ("frames_per_video", "stride", "seed", "landmarks", "landmark_noise")),
         )
         for track in _all_tracks(arguments)
         if not (root / CROPS / track.name).exists()

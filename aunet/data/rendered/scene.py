@@ -12,6 +12,7 @@ from aunet.data.rendered.actions import AU_ACTIONS, action_weights, groove_maps
 from aunet.data.rendered.head import Floats, Head
 from aunet.data.rendered.people import Person
 from aunet.data.rendered.skin import linear, smooth_noise
+from aunet.data.rendered.track import Landmarks
 from aunet.data.rendered.view import HAIR_PATH, View, aligned_view, glasses_path
 
 SUPERSAMPLE = 2
@@ -77,13 +78,15 @@ class Picture:
     Attributes:
         linear: (SIDE, SIDE, 3) linear light, SUPERSAMPLE times the crop's resolution, before lens and sensor;
             larger by the margin on each side.
-        landmarks: (5, 2) x, y of facs.TEMPLATE's points of the face at rest in the crop.
+        landmarks: (5, 2) x, y in the crop of the points that were aligned with facs.TEMPLATE.
+        view: how the head is seen in ``linear``, but for SUPERSAMPLE.
         regions: (number of AUs, 28, 28) uint8, mean distance by which each AU alone moved what is seen in the
             cell, in units of REGION_UNIT; zero for an AU of zero intensity.
     """
 
     linear: Floats
     landmarks: Floats
+    view: View
     regions: npt.NDArray[np.uint8]
 
 
@@ -132,6 +135,7 @@ def render_frame(
     person: Person,
     setting: Setting,
     pose: Pose,
+    landmarks: Landmarks,
     landmark_noise: Floats,
     margin: int = 0,
 ) -> Picture:
@@ -143,7 +147,8 @@ def render_frame(
         person: who.
         setting: light and camera.
         pose: what the face does.
-        landmark_noise: (5, 2) pixels of the crop, added to the landmarks that align it.
+        landmarks: whose points align it.
+        landmark_noise: (5, 2) pixels of the crop, added to them.
         margin: pixels of the crop by which the picture is larger on each side; the setting's background has
             to be larger by twice as many, times SUPERSAMPLE.
     """
@@ -155,7 +160,8 @@ def render_frame(
     weights = sum(per_au.values(), start=action_weights(head, pose.others)) + _gaze_weights(head, pose.gaze)
     face = raster.add_offsets(person.vertices, actions, np.clip(weights, 0, MOST_ACTION).astype(np.float32))
 
-    view, marks = aligned_view(head, person, pose.turn, setting.distance, landmark_noise)
+    aligned = face if landmarks == "moving" else person.vertices
+    view, marks = aligned_view(head, person, aligned, pose.turn, setting.distance, landmark_noise)
     a, b, tx, ty = view.similarity
     view = replace(view, similarity=(a, b, tx + margin, ty + margin))
     border = margin * SUPERSAMPLE
@@ -182,7 +188,7 @@ def render_frame(
             moved = raster.add_offsets(np.zeros_like(face), actions, per_au[au])
             pooled = raster.pool_lengths(moved, index, bary, head.triangles, REGION_CELLS)
             regions[i] = np.clip(np.rint(pooled / REGION_UNIT), 0, 255)
-    return Picture(picture, marks, regions)
+    return Picture(picture, marks, view, regions)
 
 
 def _folded(person: Person, pose: Pose) -> Floats:

@@ -65,7 +65,9 @@ def contact_sheet(
             for r, person in enumerate(persons):
                 pose = scene.Pose({} if au is None else {au: 1.0, **({25: 1.0} if au == 26 else {})}, {})
                 still = np.zeros((5, 2), np.float32)
-                fine = scene.render_frame(head, stacked_actions(), person, studio, pose, still).linear
+                fine = scene.render_frame(
+                    head, stacked_actions(), person, studio, pose, "resting", still
+                ).linear
                 face = Image.fromarray(camera.to_srgb(fine).astype(np.uint8)).resize(
                     (CELL, CELL), Image.Resampling.LANCZOS
                 )

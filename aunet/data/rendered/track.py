@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -21,9 +22,14 @@ PARTIAL = ".partial"
 TWO_PEOPLE_EVERY, UNLABELLED_EVERY, MISSING_EVERY = 10, 9, 7
 """Every so many videos one shows two people; every so many people one has a stretch of -1 rows, or a frame
 without a crop."""
+Landmarks = Literal["moving", "resting"]
+"""Whose points align a crop: those of the face as it moves, which a detector finds, or of the face at rest.
+
+Moving mouth corners shift and scale the whole crop, so that an AU of the mouth can be told from eyes and
+hair, too. So it is in real data sets, and a network that is to see what a detector cuts out has to know it.
+Points at rest are for questions about where in the crop a network looks."""
+
 RESOLUTIONS = ("1280x720", "640x360", "1920x1080", "864x480")
-LANDMARK_NOISE = 0.7
-"""Standard deviation of the landmarks' noise in pixels of the crop."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +91,20 @@ def replacing(path: Path, work: Path) -> Iterator[Path]:
     draft.replace(path)
 
 
-def render_track(root: Path, track: Track, videos: int, frames: int, stride: int, seed: int) -> None:
-    """Render one track into ``root``. Its crop folder appears last, by rename, and marks it as finished."""
+def render_track(
+    root: Path,
+    track: Track,
+    videos: int,
+    frames: int,
+    stride: int,
+    seed: int,
+    landmarks: Landmarks,
+    landmark_noise: float,
+) -> None:
+    """Render one track into ``root``; the arguments are those of ``aunet.data.rendered.render``.
+
+    Its crop folder appears last, by rename, and marks it as finished.
+    """
     from aunet.data.rendered import behaviour, camera, people, scene
     from aunet.data.rendered.head import load_head, stacked_actions
 
@@ -106,13 +124,13 @@ def render_track(root: Path, track: Track, videos: int, frames: int, stride: int
 
     work = root / PARTIAL / f"{track.name}-{os.getpid()}"
     work.mkdir(parents=True)
-    regions, landmarks = [], []
+    regions, marks = [], []
     for k, pose in enumerate(poses):
         frame_rng = np.random.default_rng([*key, 3, track.number, k])
-        noise = frame_rng.normal(0, LANDMARK_NOISE, (5, 2)).astype(np.float32)
-        picture = scene.render_frame(head, stacked_actions(), person, setting, pose, noise)
+        noise = frame_rng.normal(0, landmark_noise, (5, 2)).astype(np.float32)
+        picture = scene.render_frame(head, stacked_actions(), person, setting, pose, landmarks, noise)
         regions.append(picture.regions)
-        landmarks.append(picture.landmarks)
+        marks.append(picture.landmarks)
         crop = camera.expose(picture.linear, setting, frame_rng)
         if k != missing:
             (work / f"{k + 1:05d}.jpg").write_bytes(camera.encode(crop, setting.quality))
@@ -123,7 +141,7 @@ def render_track(root: Path, track: Track, videos: int, frames: int, stride: int
             aus=np.array(facs.AFFWILD2),
             intensity=intensity,
             regions=np.stack(regions),
-            landmarks=np.stack(landmarks),
+            landmarks=np.stack(marks),
             turn_rad=np.array([pose.turn for pose in poses], np.float32),
             gaze_rad=np.array([pose.gaze for pose in poses], np.float32),
             identity=np.array(list(person.description.values()), np.float32),

@@ -54,17 +54,21 @@ class View:
         return float(np.hypot(*self.similarity[:2]) / self.distance)
 
 
+def five_points(head: Head, face: Floats) -> Floats:
+    """facs.TEMPLATE's points (5, 3) of a face (V, 3), in metres on the head."""
+    right, left = (face[eye].mean(axis=0) for eye in head.eyes)
+    return np.stack([right, left, *face[list(head.landmarks)]])
+
+
 def aligned_view(
-    head: Head, person: Person, turn: tuple[float, float, float], distance: float, noise: Floats
+    head: Head, person: Person, face: Floats, turn: tuple[float, float, float], distance: float, noise: Floats
 ) -> tuple[View, Floats]:
     """The view that alignment gives.
-
-    The landmarks are those of the face at rest: moving mouth corners would shift and scale the whole crop,
-    and each AU of the mouth could be told from the eyes or the hair.
 
     Args:
         head: the mesh.
         person: whose face.
+        face: (V, 3) whose points are aligned: as it moves, or at rest.
         turn: yaw, pitch, roll of the head in radians.
         distance: from the camera in metres.
         noise: (5, 2) pixels of the crop that the landmarks are off.
@@ -72,10 +76,9 @@ def aligned_view(
     Returns:
         The view, and the landmarks (5, 2) in pixels of the crop.
     """
-    face = person.vertices
-    right, left = (face[eye].mean(axis=0) for eye in head.eyes)
+    right, left = five_points(head, person.vertices)[:2]
     plain = View((right + left) / 2, _rotation(*turn), distance)
-    marks = plain.pixels(plain.turned(np.stack([right, left, *face[list(head.landmarks)]])))
+    marks = plain.pixels(plain.turned(five_points(head, face)))
     target = np.array(facs.TEMPLATE) - noise
     # Least squares over similarities.
     m, t = marks - marks.mean(axis=0), target - target.mean(axis=0)
