@@ -1,6 +1,6 @@
 # table1: the paper's Table 1 on rendered faces. test: all tests. lint: style and types.
 # test-browser: the report and the demo in Chromium (installed by apt if missing). test-bench: the benchmarks on tiny data.
-# test-chaos: the sweeps' test with 30 kills instead of a few.
+# test-chaos: the chaos test with 30 kills instead of a few.
 # bench-data, bench-train, bench-launchers, bench-logging, bench-predict: data engine, training, sweeps, loggers,
 # prediction; tables in runs/bench.
 # test-slurm, test-ray: sweeps on a Slurm (needs root and apt) and on a Ray that they start and end.
@@ -26,7 +26,7 @@ test-bench: $(INSTALLED)
 	$(VENV)/bin/python -m pytest tests/benchmarks $(ARGS)
 
 test-chaos: $(INSTALLED)
-	AUNET_KILLS=30 $(VENV)/bin/python -m pytest -n 0 --timeout 0 tests/test_sweeps.py -k chaos $(ARGS)
+	AUNET_KILLS=30 $(VENV)/bin/python -m pytest -n 0 --timeout 0 tests/test_chaos.py::test_chaos $(ARGS)
 
 test-browser: $(INSTALLED)
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \

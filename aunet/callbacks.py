@@ -96,7 +96,11 @@ class History(Callback):
                 self.rows = list(csv.DictReader(file))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Starts the clock of an epoch that goes on in its middle, for which no other hook is called."""
+        """Starts the clock of an epoch that goes on in its middle, for which no other hook is called.
+
+        That epoch has a row already if its checkpoint was the next to be written.
+        """
+        self.rows = [row for row in self.rows if int(row["epoch"]) < trainer.current_epoch]
         self.started = self.said = time.perf_counter()
         self.losses = self.losses.to(pl_module.device)
 
@@ -106,7 +110,6 @@ class History(Callback):
         if not trainer.fit_loop.epoch_loop.batch_progress.current.completed:
             self.losses, self.spent = torch.zeros_like(self.losses), 0.0
         self.losses = self.losses.to(pl_module.device)
-        self.rows = [row for row in self.rows if int(row["epoch"]) < trainer.current_epoch]
         self._tell(trainer, 0.0, None)
 
     def on_train_batch_end(

@@ -11,11 +11,10 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
 from aunet.callbacks import History, SharedSkips, StepSeed
-from aunet.checkpoints import WholeCheckpoints
+from aunet.checkpoints import RunCheckpoint, WholeCheckpoints
 from aunet.companions import in_step
 from aunet.data.datamodule import FrameDataModule
 from aunet.devices import Place, Termination
@@ -58,22 +57,14 @@ def fit(
         callbacks.append(Dynamics(title, cfg.dynamics_every))
     trial = bool(cfg.trainer.get("fast_dev_run"))
     if not trial:
-        common: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}
         callbacks += [
-            ModelCheckpoint(
-                filename="best", monitor=cfg.monitor, mode="max", save_weights_only=True,
-                auto_insert_metric_name=False, **common,
-            ),
+            RunCheckpoint(folder, "best", monitor=cfg.monitor, mode="max", save_weights_only=True),
             history,
             EpochLog(),
             # At the epoch's end, after the others: what it saves is never ahead of them.
-            ModelCheckpoint(filename="last", monitor=None, save_on_train_epoch_end=True, **common),
-            # And within long epochs.
-            ModelCheckpoint(
-                filename="last", monitor=None, train_time_interval=timedelta(minutes=cfg.checkpoint_minutes),
-                **common,
-            ),
-        ]  # fmt: skip
+            RunCheckpoint(folder, "last", save_on_train_epoch_end=True),
+            RunCheckpoint(folder, "last", train_time_interval=timedelta(minutes=cfg.checkpoint_minutes)),
+        ]
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
         callbacks=callbacks,

@@ -34,13 +34,15 @@ def locked(folder: Path) -> Iterator[None]:
     Args:
         folder: Made if it is missing; takes the files ``.lock`` and, while it is held, ``.owner.json``.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info(f"{folder}: {_name(_read(folder))} is working on this run; waiting for it")
-        lock.acquire()
+    while not lock.is_locked:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info(f"{folder}: {_name(_read(folder))} is working on this run; waiting for it")
+            with contextlib.suppress(FileNotFoundError):  # who held the folder has removed it
+                lock.acquire()
     try:
         _sign(folder)
         with _signs_of_life(folder / ".owner.json"):

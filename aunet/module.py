@@ -100,7 +100,7 @@ class ActionUnitModule(pl.LightningModule):
             self.loss.set_counts(torch.from_numpy(positives), torch.from_numpy(known))  # type: ignore[operator]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Lets a checkpoint carry how its pictures were prepared; ``aunet.train.load`` compares it."""
+        """Lets a checkpoint carry how its pictures were prepared; ``aunet.trained.load`` compares it."""
         checkpoint["preprocessing"] = self.network.preprocessing()
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:

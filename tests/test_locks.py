@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -137,3 +138,23 @@ def test_damaged_owners_file_names_nobody(content, tmp_path):
     assert living_owner(tmp_path) is None
     with locked(tmp_path):
         assert living_owner(tmp_path)["pid"] == os.getpid()
+
+
+def test_who_waits_for_a_folder_that_is_removed_makes_it_anew(tmp_path):
+    folder, entered, go = tmp_path / "run", threading.Event(), threading.Event()
+
+    def second():
+        with locked(folder):
+            entered.set()
+            go.wait(30)
+
+    with locked(folder):
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        time.sleep(0.3)
+        assert not entered.is_set()
+        shutil.rmtree(folder)
+    assert entered.wait(30)
+    assert (folder / ".lock").exists()
+    go.set()
+    waiting.join()

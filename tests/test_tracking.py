@@ -26,7 +26,8 @@ from aunet.tracking.epochs import EpochLog
 from aunet.tracking.frames import errors, frame_losses, sheet, worst_frames, worst_rows
 from aunet.tracking.loggers import close_loggers
 from aunet.tracking.results import may_send_faces
-from aunet.train import load, load_data, train
+from aunet.train import train
+from aunet.trained import load, load_data
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("nobody")]
 
@@ -86,7 +87,8 @@ def check_best(told, folder, aus) -> None:
         )
 
 
-def test_epochs_speed_and_wait_by_a_clock_of_our_own(monkeypatch):
+@pytest.mark.parametrize("hook", ["on_train_epoch_start", "on_train_start"], ids=["begins", "goes on"])
+def test_epochs_speed_and_wait_by_a_clock_of_our_own(monkeypatch, hook):
     """Each look at the clock takes a second: 2 for a batch that is waited for, and none where nothing is."""
     clock = iter(range(1000))
     monkeypatch.setattr("time.perf_counter", lambda: float(next(clock)))
@@ -100,7 +102,7 @@ def test_epochs_speed_and_wait_by_a_clock_of_our_own(monkeypatch):
     )  # fmt: skip
     module = SimpleNamespace(confusion=torch.tensor([[3, 0], [1, 0], [2, 5]]), aus=(1, 12))
     epoch = EpochLog()
-    epoch.on_train_epoch_start(trainer, module)  # at 0
+    getattr(epoch, hook)(trainer, module)  # at 0
     for number, batch in enumerate(loader):  # asks at 1 and 3, gets at 2 and 4
         trainer.is_last_batch = number == 1
         epoch.on_train_batch_end(trainer, module, {"loss": torch.tensor(1.0)}, batch, number)  # the last at 5

@@ -26,6 +26,10 @@ class EpochLog(Callback):
         self.started = 0.0
         self.trained = 0.0
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock of an epoch that goes on in its middle, for which no other hook is called."""
+        self.frames, self.started = 0, time.perf_counter()
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the epoch's clock."""
         self.frames, self.started = 0, time.perf_counter()
@@ -45,14 +49,13 @@ class EpochLog(Callback):
             return
         module = cast("ActionUnitModule", pl_module)
         seconds = self.trained - self.started
+        loader = cast("FrameLoader", trainer.train_dataloader)
         found: dict[str, float] = {
             "epoch": trainer.current_epoch,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "time/frames_per_second": self.frames / seconds,
+            "time/data_wait": min(1.0, loader.waited / seconds),
         }
-        if self.frames:  # none of an epoch that was interrupted after its last step
-            loader = cast("FrameLoader", trainer.train_dataloader)
-            found["time/frames_per_second"] = self.frames / seconds
-            found["time/data_wait"] = min(1.0, loader.waited / seconds)
         if module.confusion is not None:
             found |= confusion_metrics(module.confusion, module.aus)
         for logger in trainer.loggers:
