@@ -1,6 +1,8 @@
 """Planted faults, one by one: each is found, by its name, where it is, and nothing else is."""
 
 import codecs
+import gzip
+import os
 import re
 import zipfile
 from dataclasses import dataclass
@@ -160,7 +162,7 @@ IN_FILES = {
     "nested-folder": (lambda s: (s.path / "__MACOSX").mkdir(), ("__MACOSX", None)),
     "missing-file": (lambda s: s.file(LEFT).unlink(), (f"{LEFT}.txt", None)),
     "wrong-case": (lambda s: s.file(LAST).rename(s.path / "Video9.txt"), ("Video9.txt", None)),
-    "wrong-suffix": (lambda s: s.file(LAST).rename(s.path / "video9.csv"), ("video9.csv", None)),
+    "wrong-name": (lambda s: s.file(LAST).rename(s.path / "video9.csv"), ("video9.csv", None)),
     "extra-file": (lambda s: (s.path / ".DS_Store").touch(), (".DS_Store", None)),
     "not-utf8": (lambda s: s.bytes(lambda b: b[:-2] + b"\xff" + b[-1:]), (f"{FIRST}.txt", 5)),
     "byte-order-mark": (lambda s: s.bytes(lambda b: codecs.BOM_UTF8 + b), (f"{FIRST}.txt", 1)),
@@ -175,6 +177,11 @@ IN_FILES = {
     "too-few-lines": (lambda s: s.lines(drop(3)), (f"{FIRST}.txt", None)),
     "too-many-lines": (lambda s: s.lines(lambda lines: [*lines, lines[-1]]), (f"{FIRST}.txt", None)),
     "empty-line": (lambda s: s.lines(lambda lines: lines.insert(2, "")), (f"{FIRST}.txt", 3)),
+    "repeated-header": (lambda s: s.lines(lambda lines: lines.insert(2, lines[0])), (f"{FIRST}.txt", 3)),
+    "link": (
+        lambda s: s.file(LEFT).symlink_to(s.file(LEFT).rename(s.path.parent / "elsewhere.txt")),
+        (f"{LEFT}.txt", None),
+    ),
 }
 
 
@@ -199,11 +206,22 @@ def renamed(old, new):
     return lambda line: line.replace(old, new)
 
 
+def counted_from_0(lines):
+    """The first video's rows, one frame early."""
+    return [
+        re.sub(r"\d{5}(?=\.jpg)", lambda found: f"{int(found[0]) - 1:05d}", line)
+        if line.startswith(FIRST)
+        else line
+        for line in lines
+    ]
+
+
 # Kind -> what plants it into a submission of one file, and the line, with what else follows from it.
 IN_ONE_FILE = {
     "bad-location": (lambda s: s.line(3, renamed("00002.jpg", "2.jpg")), 3, {}),
     "unknown-video": (lambda s: s.lines(lambda lines: [*lines, f"video8/00001.jpg,{'0,' * 11}1"]), 14, {}),
     "unknown-frame": (lambda s: s.lines(lambda lines: [*lines, f"video9/00003.jpg,{'0,' * 11}1"]), 14, {}),
+    "frame-zero": (lambda s: s.lines(counted_from_0), 2, {}),
     "missing-row": (lambda s: s.lines(drop(4)), None, {}),
     "duplicate-row": (lambda s: s.line(4, renamed("00003", "00002")), 4, {"missing-row"}),
     "unsorted-rows": (lambda s: s.lines(swap(3, 4)), 4, {}),
@@ -211,6 +229,7 @@ IN_ONE_FILE = {
     "wrong-header": (lambda s: s.line(1, renamed("image_location", "image")), 1, {}),
     "column-order": (lambda s: s.line(1, renamed("AU1,AU2", "AU2,AU1")), 1, {}),
     "empty-line": (lambda s: s.lines(lambda lines: lines.append("")), 14, {}),
+    "repeated-header": (lambda s: s.lines(lambda lines: lines.insert(2, lines[0])), 3, {}),
     "separator": (lambda s: s.line(3, renamed(",", ";")), 3, {"missing-row"}),
     "blanks": (lambda s: s.line(3, renamed(".jpg,", ".jpg ,")), 3, {}),
     "byte-order-mark": (lambda s: s.bytes(lambda b: codecs.BOM_UTF8 + b), 1, {}),
@@ -236,6 +255,90 @@ def test_every_kind_is_planted_by_some_test():
     planted = {*IN_A_LINE, *IN_FILES, *IN_ONE_FILE, "unreadable", "wrong-type"}
     assert planted == KINDS.keys()
     assert len(planted) >= 30
+
+
+def test_blank_lines_before_the_header_are_no_header(videos, pictures):
+    for planted in (videos, pictures):
+        planted.lines(lambda lines: ["", "  ", *lines])
+        assert [place[1:3] for place in found(planted).pop("empty-line")] == [(1, 2)]
+        assert found(planted).keys() == {"empty-line"}
+
+
+def test_a_location_without_values_is_no_empty_line(pictures):
+    pictures.line(3, lambda line: line.partition(",")[0] + ",")
+    assert found(pictures) == {"too-few-values": [("submission.txt", 3, 3, "0 of 12")]}
+
+
+def test_what_is_no_regular_file_is_told_and_not_read(videos):
+    videos.file().unlink()
+    os.mkfifo(videos.file())
+    assert found(videos) == {"unreadable": [(f"{FIRST}.txt", None, None, "neither a file nor a folder")]}
+
+
+@pytest.mark.parametrize("packed", [gzip.compress(b"1", mtime=0), b"PK\x03\x04 and so on"])
+def test_an_archive_under_another_name_is_told(videos, packed):
+    videos.file().write_bytes(packed)
+    assert found(videos) == {"archive": [(f"{FIRST}.txt", None, None, "by its content")]}
+
+
+def test_a_frame_0_too_many_is_not_taken_for_a_shift(pictures):
+    pictures.lines(lambda lines: [lines[0], f"{FIRST}/00000.jpg,{'0,' * 11}1", *lines[1:]])
+    assert found(pictures) == {"unknown-frame": [("submission.txt", 2, 2, "")]}
+
+
+def test_a_frame_0_of_an_unknown_video_is_one_fault(pictures):
+    pictures.lines(lambda lines: [*lines, f"video8/00000.jpg,{'0,' * 11}1"])
+    assert found(pictures) == {"unknown-video": [("submission.txt", 14, 14, "video8")]}
+
+
+def test_a_video_instead_of_a_frame_is_no_frame(pictures):
+    pictures.lines(lambda lines: [*lines, f"{LAST},{'0,' * 11}1"])
+    assert found(pictures) == {"bad-location": [("submission.txt", 14, 14, "")]}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_wide_characters_are_one_fault(videos, pictures, encoding):
+    for planted in (videos, pictures):
+        planted.bytes(lambda content: content.decode().encode(encoding))
+        ((_, line, _, detail),) = found(planted)["not-utf8"]
+        assert found(planted).keys() == {"not-utf8"}
+        assert line == 1
+        assert detail.startswith("UTF-16 or UTF-32")
+
+
+def test_all_lines_that_end_with_cr_are_counted(videos):
+    videos.bytes(lambda content: content.replace(b"\n", b"\r\n"))
+    assert check(videos.path, EXPECTED).count("line-ends") == 1 + FRAMES[FIRST]
+
+
+def test_numbers_alone_are_a_header_too(videos, pictures):
+    for planted in (videos, pictures):
+        planted.line(1, lambda line: line.replace("AU", ""))
+        assert found(planted).keys() == {"wrong-header"}
+
+
+def test_a_column_of_numbers_in_front_is_one_fault(videos):
+    videos.lines(lambda lines: [lines[0], *(f"{k},{line}" for k, line in enumerate(lines[1:], start=1))])
+    assert found(videos) == {"too-many-values": [(f"{FIRST}.txt", 2, 5, "13 of 12")]}
+
+
+@pytest.mark.parametrize("name", ["{}.txt.txt", "{}.mp4.txt", "{}.CSV", "{}"])
+def test_names_with_other_ends_are_told_with_the_right_one(videos, name):
+    other = name.format(FIRST)
+    videos.file().rename(videos.path / other)
+    assert found(videos) == {"wrong-name": [(other, None, None, f"the name that is due is {FIRST}.txt")]}
+
+
+def test_other_words_for_a_person_are_told_with_the_right_one(videos):
+    other = LEFT.replace("_left", "-Left") + ".txt"
+    videos.file(LEFT).rename(videos.path / other)
+    assert found(videos) == {"wrong-name": [(other, None, None, f"the name that is due is {LEFT}.txt")]}
+
+
+def test_names_cannot_break_the_lines_of_the_report(videos):
+    (videos.path / "a\nclean.txt").touch()
+    (place,) = check(videos.path, EXPECTED).places["extra-file"]
+    assert str(place).endswith("a\\nclean.txt")
 
 
 def test_details_help(videos, pictures):
@@ -370,6 +473,23 @@ def test_command(videos, pictures, tmp_path, capsys):
     code, _ = command(capsys, tmp_path / "nothing", *lists)
     assert code == f"aunet: {tmp_path / 'nothing'} is not there"
     assert "give --list and --frames" in command(capsys, pictures.path)[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--check", "a", "b"), "--check takes one submission at a time: leave out b"),
+        (("--check", "a", "-o", "x"), "--out is for writing a submission"),
+        (("--check", "a", "--on-bad", "skip"), "--on-bad is for writing a submission"),
+        (("run", "--data", "x", "-o", "y", "--all"), "--all is for --check"),
+        (("run",), "give --data DIR and -o OUT, or --check"),
+    ],
+)
+def test_options_that_would_be_passed_over_are_refused(arguments, said, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["submit", *arguments])
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 def test_the_columns_are_the_competitions():

@@ -18,7 +18,7 @@ from aunet.config import CONF
 from aunet.data import rendered
 from aunet.data.affwild2 import read_affwild2, read_crops
 from aunet.data.faults import DataError, Faults
-from aunet.data.rendered.dataset import frame_rate
+from aunet.data.rendered.facts import frame_rate
 from aunet.data.testset import Expected, read_expected
 from aunet.facs import AFFWILD2
 from aunet.postprocess import Postprocess
@@ -27,7 +27,8 @@ from aunet.runs import RunError, read_json, write_json
 from aunet.submit.check import check
 from aunet.submit.files import HEADERS
 from aunet.submit.run import Submission, completed, submit
-from aunet.train import load, train
+from aunet.train import train
+from aunet.trained import load
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

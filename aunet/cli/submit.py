@@ -8,7 +8,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     """Add the command to those of ``aunet``."""
     submit = commands.add_parser("submit", help="write a submission to the ABAW competitions, or check one")
     submit.add_argument("path", metavar="RUN", help="the run's folder; with --check a submission")
-    submit.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="postprocess.smoothing_seconds=0.5")
+    submit.add_argument(
+        "overrides", nargs="*", metavar="OVERRIDE",
+        help="of the post-processing: --postprocess smoothed postprocess.smoothing_seconds=0.5",
+    )  # fmt: skip
     submit.add_argument(
         "--check", action="store_true", help="look for faults in any submission; exit code 2 if there are any"
     )
@@ -26,11 +29,26 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     submit.set_defaults(call=_submit, refuse=submit.error)
 
 
+def _refuse_strange(options: argparse.Namespace) -> None:
+    """Options that would be passed over, as if what they ask for had been done."""
+    if not options.check:
+        if not (options.data and options.out):
+            options.refuse("give --data DIR and -o OUT, or --check")
+        if options.all:
+            options.refuse("--all is for --check")
+        return
+    if options.overrides:
+        options.refuse(f"--check takes one submission at a time: leave out {' '.join(options.overrides)}")
+    unset = {"out": None, "postprocess": "none", "fps": None, "crops": None, "on_bad": "error"}
+    for name, value in unset.items():
+        if getattr(options, name) != value:
+            options.refuse(f"--{name.replace('_', '-')} is for writing a submission, not for --check")
+
+
 def _submit(options: argparse.Namespace) -> None:
     from aunet.data.testset import read_expected
 
-    if not options.check and not (options.data and options.out):
-        options.refuse("give --data DIR and -o OUT, or --check")
+    _refuse_strange(options)
     expected = read_expected(options.list, options.frames, options.sample, options.data)
     if options.check:
         from aunet.submit.check import check
@@ -40,7 +58,7 @@ def _submit(options: argparse.Namespace) -> None:
         print("\n".join([options.path, *(f"  {line}" for line in lines or ["clean"])]))
         sys.exit(2 if faults.places else 0)
     from aunet.config import postprocess
-    from aunet.data.rendered.dataset import frame_rate
+    from aunet.data.rendered.facts import frame_rate
     from aunet.submit.files import Format
     from aunet.submit.run import submit
 

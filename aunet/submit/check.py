@@ -12,11 +12,13 @@ from pathlib import Path
 from aunet.data.annotations import LISTED_FRAME
 from aunet.data.faults import DataError, Faults
 from aunet.data.testset import Expected
-from aunet.submit.files import Format
+from aunet.submit.files import NUM_AUS, Format
 from aunet.submit.kinds import KINDS
-from aunet.submit.text import RowFaults, check_header, read_lines, row_faults
+from aunet.submit.text import RowFaults, check_header, is_header, read_lines, row_faults
 
 _ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"}
+_ZEROTH = "/00000.jpg"
+_ENDS = re.compile(r"(\.(txt|csv|tsv|mp4|avi|mov|mkv|webm))*$")
 
 
 def check(path: str | Path, expected: Expected, form: Format | None = None) -> Faults:
@@ -61,19 +63,19 @@ def _find_files(folder: Path, expected: Expected, faults: Faults) -> dict[str, P
     paths = sorted(folder.iterdir())
     found = {files[path.name]: path for path in paths if path.name in files and not path.is_dir()}
     folded = {name.lower(): name for name in files}
-    stems = {Path(name).stem.lower(): name for name in files}
+    stems = {_stem(name): name for name in files}
     for path in paths:
         if path in found.values():
             continue
-        cased, ended = (names.get(path.name.lower()) for names in (folded, stems))
-        due = cased or ended or stems.get(path.stem.lower())
+        cased = folded.get(path.name.lower())
+        due = cased or stems.get(_stem(path.name))
         if path.is_dir():
             inside = sum(child.name in files for child in path.iterdir()) if os.access(path, os.R_OK) else 0
             faults.add("nested-folder", path, f"{inside} of the videos' files lie in it" if inside else "")
         elif path.suffix.lower() in _ARCHIVES:
             faults.add("archive", path)
         elif due and files[due] not in found:
-            faults.add("wrong-case" if cased else "wrong-suffix", path, f"the name that is due is {due}")
+            faults.add("wrong-case" if cased else "wrong-name", path, f"the name that is due is {due}")
             found[files[due]] = path
         else:
             people = [due for due in files if re.fullmatch(rf"{re.escape(path.stem)}_(left|right)\.txt", due)]
@@ -81,17 +83,25 @@ def _find_files(folder: Path, expected: Expected, faults: Faults) -> dict[str, P
     return found
 
 
+def _stem(name: str) -> str:
+    """What tells videos apart in names of files, however these end and join the words."""
+    return _ENDS.sub("", name.lower()).replace("-", "_")
+
+
 def _check_video(file: Path, count: int, faults: Faults) -> None:
     """The file of one video, of which ``count`` frames are expected."""
     lines = read_lines(file, faults)
     if lines is None:
         return
-    first = check_header(file, lines[0], "abaw3", faults)
-    rows = RowFaults()
+    first = check_header(file, lines, "abaw3", faults)
+    rows, there = RowFaults(), 0
     for number, line in enumerate(lines[first:], start=first + 1):
+        if is_header(line, "abaw3"):
+            rows.add(number, [("repeated-header", "")])
+            continue
         rows.add(number, row_faults(line))
+        there += bool(line.strip())
     rows.tell(file, faults)
-    there = sum(1 for line in lines[first:] if line.strip())
     if there != count:
         kind = "too-few-lines" if there < count else "too-many-lines"
         faults.add(kind, file, f"{there} where the organisers expect {count} frames")
@@ -102,25 +112,40 @@ def _check_pictures(file: Path, expected: Expected, faults: Faults) -> None:
     lines = read_lines(file, faults)
     if lines is None:
         return
-    first = check_header(file, lines[0], "abaw5", faults)
+    first = check_header(file, lines, "abaw5", faults)
     order = {picture: number for number, picture in enumerate(expected.pictures())}
     videos = {video.lower(): video for video in expected.frames}
     line_of: dict[str, int] = {}
+    line_of_zeroth: dict[str, int] = {}
     rows = RowFaults()
     for number, line in enumerate(lines[first:], start=first + 1):
+        if is_header(line, "abaw5"):
+            rows.add(number, [("repeated-header", "")])
+            continue
         location, comma, values = line.partition(",")
-        rows.add(number, row_faults(values if comma else line))
+        empty = [("too-few-values", f"0 of {NUM_AUS}")] if comma and not values.strip() else None
+        rows.add(number, empty or row_faults(values if comma else line))
         if not comma:
             continue
         picture, wrong = _picture(location, expected, order, videos)
         rows.add(number, wrong)
-        if picture in line_of:
+        video = picture.removesuffix(_ZEROTH)
+        if video != picture and picture not in order and video in expected.frames:
+            line_of_zeroth.setdefault(video, number)
+        elif picture in line_of:
             rows.add(number, [("duplicate-row", f"as line {line_of[picture]}")])
         elif picture in order:
             line_of[picture] = number
+    ends = set()
+    for video, number in line_of_zeroth.items():
+        last = f"{video}/{expected.frames[video]:05d}.jpg"
+        shifted = last in order and last not in line_of  # or else it is one frame too many
+        rows.add(number, [("frame-zero" if shifted else "unknown-frame", "")])
+        if shifted:  # it is there, under the number before
+            ends.add(last)
     rows.tell(file, faults)
     faults.add_lines("unsorted-rows", file, _unsorted(line_of, order, in_blocks=expected.sample is None))
-    _tell_missing(file, [picture for picture in order if picture not in line_of], faults)
+    _tell_missing(file, [one for one in order if one not in line_of and one not in ends], faults)
 
 
 def _picture(
@@ -142,8 +167,11 @@ def _picture(
     if video != match[1]:
         found.append(("unknown-video", f"{match[1][:60]}, the list has {video}"))
     due = f"{video}/{int(match[2]):05d}.jpg"
+    if due.endswith(_ZEROTH) and due not in order:
+        return due, found  # what it means depends on the video's other rows
     if due not in order:
-        found.append(("unknown-frame", f"{expected.frames[video]} frames of {video} are expected"))
+        counted = f"{expected.frames[video]} frames of {video} are expected"
+        found.append(("unknown-frame", counted if expected.sample is None else "it is not in the sample"))
     elif not picture.endswith(due.removeprefix(video)):
         found.append(("bad-location", ""))
     return due, found

@@ -16,10 +16,11 @@ KINDS: Mapping[str, Kind] = {
     "nested-folder": _error("folders within the submission", "all files lie in the folder itself"),
     "missing-file": _error("listed videos without a file", "each has <video>.txt, named as in the list"),
     "wrong-case": _error("names in other letters than the list's", "rename the files as listed"),
-    "wrong-suffix": _error("names with another ending than .txt", "rename the files to <video>.txt"),
+    "wrong-name": _error("names that are not <video>.txt", "rename the files as listed"),
     "extra-file": _error("files of no listed video", "remove them"),
     "wrong-type": _error("folders where a file is due, or the reverse", "choose the right --format"),
     "unreadable": _error("files that cannot be read", "see who may read them"),
+    "link": _error("links", "put the files themselves there: links lead nowhere once they are sent"),
     # text
     "not-utf8": _error("bytes that are not UTF-8", "write plain ASCII"),
     "byte-order-mark": _error("byte-order marks", 'write "utf-8", not "utf-8-sig"'),
@@ -27,6 +28,7 @@ KINDS: Mapping[str, Kind] = {
     "empty-file": _error("empty files", "each has a header and a line for each frame"),
     # header
     "no-header": _error("files without a header", "the first line names the columns"),
+    "repeated-header": _error("headers after the first line", "remove them"),
     "wrong-header": _error("headers that are not the competition's", "write the header that is due"),
     "column-order": _error("columns in another order", "the order is fixed"),
     # rows
@@ -45,6 +47,7 @@ KINDS: Mapping[str, Kind] = {
     # pictures
     "bad-location": _error("names that are not <video>/00001.jpg", "five digits, and .jpg"),
     "unknown-video": _error("rows of videos that are not listed", "remove them, or mend the name"),
+    "frame-zero": _error("videos whose frames are numbered from 0", "they begin at 1: add 1 to each"),
     "unknown-frame": _error("rows of frames that are not expected", "remove them"),
     "missing-row": _error("frames without a row", "each expected frame has one, crop or not"),
     "duplicate-row": _error("frames that are listed twice", "remove one of the rows"),

@@ -24,7 +24,7 @@ from aunet.runs import RunError, read_metrics
 from aunet.submit.check import check
 from aunet.submit.files import Format, built, write_pictures, write_videos
 from aunet.thresholds import Labels, Probs
-from aunet.train import data_module, load
+from aunet.trained import data_module, load
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,8 @@ def submit(
         if wrong := check(temporary, expected, form).lines(1):
             raise RuntimeError(f"what was written does not pass the check: {wrong[0]}; please report this")
     known = int((~np.isnan(probs)).all(1).sum())
-    return Submission(Path(out), len(answers), sum(map(len, answers.values())), known, chosen)
+    due = sum(1 for _ in expected.pictures())
+    return Submission(Path(out), len(answers), due, known, chosen)
 
 
 def crop_probs(
