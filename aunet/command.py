@@ -51,6 +51,6 @@ def main() -> None:
         if left:
             total = sum(map(len, sweeps.Plan.asked.values()))
             lines = [f"{len(left)} of {total} runs did not succeed:", *sweeps.describe(left)]
-            print("\n  ".join(lines) + "\nGive the same command again to go on.", flush=True)  # noqa: T201
+            print("\n  ".join(lines) + "\nGive the same command again to go on.", flush=True)  # noqa: T201 - a command's end
     if left:
         sys.exit(1)

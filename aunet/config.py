@@ -1,5 +1,6 @@
 """Where the configuration lies, and the parts of it that commands other than training ask for."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,10 @@ def postprocess(name: str = "none", overrides: Sequence[str] = ()) -> Postproces
     known = sorted(file.stem for file in (CONF / "postprocess").glob("*.yaml"))
     if name not in known:
         raise ValueError(f"there is no postprocess={name}; there are {', '.join(known)}")
+    keys = [field.name for field in dataclasses.fields(Postprocess)]
+    for one in overrides:
+        if one.partition("=")[0] not in [f"postprocess.{key}" for key in keys]:
+            raise ValueError(f"{one}: say postprocess.KEY=VALUE, where KEY is one of {', '.join(keys)}")
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             cfg = hydra.compose(f"postprocess/{name}", list(overrides))

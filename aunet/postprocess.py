@@ -57,6 +57,10 @@ class Postprocess:
                     f"postprocess.{key}={getattr(self, key)} must be one of {', '.join(allowed)}"
                 )
             seconds = getattr(self, f"{key}_seconds")
+            if getattr(self, key) == "none" and seconds != 0:
+                raise ValueError(
+                    f"postprocess.{key}_seconds={seconds} changes nothing while postprocess.{key} is none"
+                )
             wide = isinstance(seconds, (int, float)) and seconds > 0
             if getattr(self, key) != "none" and not wide:
                 raise ValueError(f"postprocess.{key}_seconds={seconds} must be a number above 0")

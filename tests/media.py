@@ -1,6 +1,7 @@
 """Writes videos and pictures, and run folders that predict, for the tests of ``aunet predict``."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import av
@@ -80,6 +81,7 @@ def write_run(folder: Path, cfg, seed: int = 0, **changes) -> Path:
     module.on_save_checkpoint(checkpoint)
     checkpoint["preprocessing"] |= changes
     torch.save(checkpoint, folder / "best.ckpt")
+    (folder / "metrics.json").write_text(json.dumps({"aus": list(cfg.data.aus)}))
     return folder
 
 

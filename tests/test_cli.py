@@ -187,3 +187,24 @@ def test_process_ends_without_a_traceback(tmp_path):
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.strip() == ("aunet: nothing holds no sweep (expected <row>/seed<k>/metrics.json)")
+
+
+def test_an_interruption_is_one_line(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("aunet.localisation.study.place_of", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main(["attention", "nowhere"])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "aunet: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    "command", ["predict '' a.png -o a.csv", "submit '' --check", "export ''", "demo ''"]
+)
+def test_an_empty_name_is_not_this_folder(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(shlex.split(command))
+    assert ended.value.code == 2
+    assert "an empty name: say which run or submission" in capsys.readouterr().err

@@ -243,7 +243,17 @@ def test_configured_options_are_what_their_names_say():
     assert given_by_hand([[np.nan, np.nan], [0.4, 0.4]], [0, 9])[1].tolist() == [[0, 1], [0, 1]]
     for name, overrides, said in (
         ("smooth", [], "no postprocess=smooth; there are causal, none, smoothed, tuned, tuned_smoothed"),
-        ("none", ["postprocess.width=1"], "width"),
+        ("none", ["postprocess.width=1"], "postprocess.width=1: say postprocess.KEY=VALUE, where KEY is one"),
+        ("none", ["+postprocess.width=1"], "KEY is one of threshold, smoothing, smoothing_seconds, fill"),
+        ("none", ["foo=1"], "foo=1: say"),
+        ("none", ["~postprocess.fill"], "~postprocess.fill: say"),
+        (
+            "none",
+            ["postprocess.smoothing_seconds=0.5"],
+            "changes nothing while postprocess.smoothing",
+        ),
+        ("tuned", ["postprocess.fill_seconds=1"], "changes nothing while postprocess.fill is none"),
+        ("none", ["postprocess.smoothing_seconds=abc"], "smoothing_seconds=abc"),
         ("none", ["postprocess.smoothing=median"], "smoothing=median must be one of"),
         ("none", ["postprocess.threshold=high"], "threshold=high must be"),
         ("smoothed", ["postprocess.fill_seconds=.inf"], "fill_seconds=.inf must be a number above 0"),

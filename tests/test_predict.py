@@ -1,8 +1,10 @@
 """Predicting from end to end: the network's own answers in named columns, whatever the way in and out."""
 
+import copy
 import csv
 import json
 import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +14,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from media import ROOT, TINY, tiny_predictor, write_run, write_video
+from media import ROOT, TINY, write_run, write_video
 from PIL import Image
 from skimage.data import astronaut
 
 import aunet
 from aunet.cli import main
+from aunet.config import compose as composed
 from aunet.config import named_data, postprocess
 from aunet.data.faults import Faults
 from aunet.facs import AFFWILD2, TEMPLATE
@@ -32,9 +35,19 @@ AS_CROPS = Options(crops=True)
 POINTS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
 
 
+@pytest.fixture(scope="module")
+def loaded(affwild2, tmp_path_factory):
+    """A run folder and its predictor, not to be changed."""
+    cfg = composed(["data=affwild2", f"data.root={affwild2}", "weights=none", TINY])
+    run = write_run(tmp_path_factory.mktemp("predict") / "run", cfg)
+    return run, load(run, "cpu")
+
+
 @pytest.fixture
-def predictor(tmp_path, compose):
-    return tiny_predictor(tmp_path / "run", compose)
+def predictor(loaded, tmp_path):
+    """Of one's own, with its run folder."""
+    shutil.copytree(loaded[0], tmp_path / "run")
+    return copy.copy(loaded[1])
 
 
 @pytest.fixture
@@ -207,11 +220,13 @@ def test_gaps_that_are_filled_get_rows_between_the_first_and_the_last_of_a_face(
     np.testing.assert_array_equal(~np.isnan(there["box"]).any(1), found)
 
 
+CAUSAL = postprocess("causal")
+
+
 @given(TRACKS, st.integers(1, 12))
 def test_causal_postprocessing_of_a_video_looks_at_no_later_frame(frames, cut):
-    causal = postprocess("causal")
-    whole = postprocessed(records(frames), causal)
-    alone = postprocessed(records(frames[:cut]), causal) if frames[:cut] else whole[:0]
+    whole = postprocessed(records(frames), CAUSAL)
+    alone = postprocessed(records(frames[:cut]), CAUSAL) if frames[:cut] else whole[:0]
     assert alone.tobytes() == whole[whole["frame"] <= len(frames[:cut])].tobytes()
 
 
@@ -299,10 +314,8 @@ def test_nothing_good_leaves_what_was_there(predictor, tmp_path):
 # Interruptions
 
 
-def test_what_has_finished_survives_and_is_not_done_again(predictor, tmp_path, caplog):
-    files = [write_video(tmp_path / f"{name}.mkv", CROPS) for name in "abc"]
-    out = tmp_path / "out.csv"
-    predictor.write(tmp_path / "whole.csv", files, AS_CROPS)
+def interrupted_at_the_second_call(predictor):
+    """Lets the network be interrupted once; the sizes of what it is given."""
     network, calls = predictor.network, []
 
     def ends(crops):
@@ -312,6 +325,14 @@ def test_what_has_finished_survives_and_is_not_done_again(predictor, tmp_path, c
         return network(crops)
 
     predictor.network = ends
+    return calls
+
+
+def test_what_has_finished_survives_and_is_not_done_again(predictor, tmp_path, caplog):
+    files = [write_video(tmp_path / f"{name}.mkv", CROPS) for name in "abc"]
+    out = tmp_path / "out.csv"
+    predictor.write(tmp_path / "whole.csv", files, AS_CROPS)
+    calls = interrupted_at_the_second_call(predictor)
     with pytest.raises(KeyboardInterrupt):
         predictor.write(out, files, AS_CROPS)
     assert not out.exists()
@@ -327,15 +348,7 @@ def test_what_has_finished_survives_and_is_not_done_again(predictor, tmp_path, c
 
 def test_a_file_that_has_changed_is_done_again(predictor, tmp_path):
     files = [write_video(tmp_path / f"{name}.mkv", CROPS) for name in "ab"]
-    network, calls = predictor.network, []
-
-    def ends(crops):
-        calls.append(len(crops))
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return network(crops)
-
-    predictor.network = ends
+    calls = interrupted_at_the_second_call(predictor)
     with pytest.raises(KeyboardInterrupt):
         predictor.write(tmp_path / "out.csv", files, AS_CROPS)
     write_video(files[0], CROPS[:3])
@@ -489,17 +502,52 @@ def test_the_command_postprocesses(predictor, tmp_path):
     ("arguments", "words"),
     [
         (["--postprocess", "nosuch"], "there is no postprocess=nosuch; there are causal, "),
-        (["--postprocess", "tuned"], "is no finished run"),
+        (["--postprocess", "tuned"], r"predictions\.npz: not readable"),
         (["--detect-every", "0"], "detect_every=0"),
         (["--min-face", "3"], "min_face=3"),
         (["--batch-size", "0"], "batch_size=0"),
+        (["--batch-size", "99999999999999999999"], "batch_size=99999999999999999999 must be from 1 to"),
         (["--fps", "0"], "fps=0"),
         (["--device", "abacus"], "device=abacus"),
+        (["--device", "meta"], "device=meta: not on this machine; say cpu, cuda or cuda:N"),
     ],
 )
 def test_the_command_refuses_what_makes_no_sense(predictor, crops, tmp_path, arguments, words):
     with pytest.raises(SystemExit, match=words):
         main(["predict", str(tmp_path / "run"), str(crops), "-o", str(tmp_path / "out.csv"), *arguments])
+    assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (lambda run: (run / "metrics.json").unlink(), r"run is no finished run: metrics\.json is missing"),
+        (lambda run: (run / "best.ckpt").unlink(), r"run is no finished run: best\.ckpt is missing"),
+        (lambda run: (run / "config.yaml").write_text("a: ["), r"config\.yaml: not a configuration"),
+        (lambda run: halve(run / "best.ckpt"), r"best\.ckpt: not this run's weights"),
+    ],
+    ids=["unfinished", "without weights", "configuration cut off", "weights cut off"],
+)
+def test_a_run_that_is_not_whole_is_refused(predictor, crops, tmp_path, harm, words):
+    harm(tmp_path / "run")
+    with pytest.raises(SystemExit, match=words):
+        main(["predict", str(tmp_path / "run"), str(crops), "-o", str(tmp_path / "out.csv")])
+    assert not list(tmp_path.glob("out*"))
+
+
+def halve(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def test_what_fails_before_anything_is_finished_leaves_nothing(predictor, crops, tmp_path, monkeypatch):
+    """So that other options can follow."""
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(predictor), "_pieces", fail)
+    with pytest.raises(OSError, match="No space"):
+        predictor.write(tmp_path / "out.csv", crops)
     assert not list(tmp_path.glob("out*"))
 
 

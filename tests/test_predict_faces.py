@@ -81,7 +81,7 @@ def test_a_large_face_is_averaged_not_sampled(scale):
     chequered = np.repeat(((x + y) % 2 * 255).astype(np.uint8)[..., None], 3, 2)
     crop = crops(chequered, template()[None] * scale, 112)[0].numpy()[:, 8:-8, 8:-8]
     assert abs(crop.astype(float) - 127.5).max() < 50
-    ramp = np.repeat((x * 255 / side).astype(np.uint8)[..., None], 3, 2)
+    ramp = np.repeat(np.rint((x + 0.5) * 255 / side).astype(np.uint8)[..., None], 3, 2)
     crop = crops(ramp, template()[None] * scale, 112)[0].numpy()[0, 56, 8:-8].astype(float)
     np.testing.assert_allclose(crop, (np.arange(112)[8:-8] + 0.5) * 255 / 112, atol=2)
 
@@ -163,12 +163,26 @@ def test_people_who_pass_each_other_keep_their_numbers():
         assert dict(zip(order, numbers.tolist(), strict=True)) == {there: 1, back: 0}
 
 
+def test_a_face_that_sets_off_fast_keeps_its_number():
+    tracker = Tracker()
+    for k, x in enumerate((100, 125, 175, 235)):  # of a face's side: by 0.5, 1.0 and 1.2
+        assert tracker.number(boxes_at((x, 100)), k / 15).tolist() == [0]
+
+
 def test_a_face_keeps_its_number_through_a_gap_and_loses_it_after_a_long_one():
     tracker = Tracker()
     for k in range(5):
         tracker.number(boxes_at((100 + 5 * k, 100)), k / 25)
     assert tracker.number(boxes_at((135, 100)), 7 / 25).tolist() == [0]
     assert tracker.number(boxes_at((135, 100)), 7 / 25 + LONGEST_GAP + 0.1).tolist() == [1]
+
+
+def test_frames_further_apart_than_the_longest_gap_are_no_gap():
+    tracker = Tracker()
+    for k in range(5):
+        assert tracker.number(boxes_at((100 + k, 100)), 3.0 * k).tolist() == [0]
+    tracker.number(boxes_at()[:0].reshape(0, 4), 15.0)
+    assert tracker.number(boxes_at((104, 100)), 18.0).tolist() == [1]
 
 
 def test_who_appears_far_away_or_in_another_size_is_somebody_else():
@@ -178,7 +192,7 @@ def test_who_appears_far_away_or_in_another_size_is_somebody_else():
     assert tracker.number(boxes_at((300, 100), side=150), 0.08).tolist() == [2]
 
 
-@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 8))
+@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(2, 8))
 def test_numbers_are_dense_and_of_one_face_each(seed, people, frames):
     rng = np.random.default_rng(seed)
     tracker, seen = Tracker(), set()
@@ -221,7 +235,7 @@ def test_two_people_are_found_followed_and_aligned(detector, scene, every):
         middle = slice(28, 84)
         assert abs(crop.astype(float) - one.crops[person])[middle, middle].mean() < 30
     assert len(rows) == 2 * FRAMES
-    # The detector's points move with the expression and the turn of the head, the original's do not.
+    # What is left: how the detector's points differ from the mesh's, and the noise of the latter.
     assert np.median(moved) < 6
 
 

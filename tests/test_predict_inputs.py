@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import struct
 import zlib
 from fractions import Fraction
@@ -14,14 +15,16 @@ import numpy as np
 import pytest
 import simplejpeg
 from media import tiny_predictor, write_no_frames, write_sound, write_video
-from PIL import Image
+from PIL import Image, features
 
 from aunet.cli import main
-from aunet.predict import Options
+from aunet.drawing import Drawing
+from aunet.predict import Options, load
 from aunet.predict.frames import InputError
 from aunet.predict.images import read_picture
 from aunet.predict.inputs import find_inputs
 from aunet.predict.video import read_video
+from aunet.runs import RunError
 
 RNG = np.random.default_rng(0)
 FRAMES = RNG.integers(0, 256, (40, 48, 64, 3), np.uint8)
@@ -58,12 +61,82 @@ def test_a_variable_frame_rate_keeps_its_times(tmp_path):
     np.testing.assert_allclose([frame.seconds for frame in frames], times, atol=2e-3)
 
 
+def test_times_of_recordings_that_were_joined_go_on(tmp_path):
+    parts = [write_video(tmp_path / f"{name}.ts", FRAMES[:10], **H264).read_bytes() for name in "ab"]
+    (tmp_path / "joined.ts").write_bytes(b"".join(parts))
+    frames, _ = read(tmp_path / "joined.ts")
+    assert len(frames) == 20
+    np.testing.assert_allclose(np.diff([frame.seconds for frame in frames]), 1 / 25, atol=2e-3)
+
+
+def test_a_video_that_begins_late_is_whole(tmp_path):
+    times = [2 + k / 25 for k in range(20)]
+    frames, error = read(write_video(tmp_path / "late.mkv", FRAMES[:20], times, **H264))
+    assert error is None
+    np.testing.assert_allclose([frame.seconds for frame in frames], np.arange(20) / 25, atol=2e-3)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 10])
+def test_a_short_video_that_begins_late_does_so_at_0(tmp_path, count):
+    """Of a few frames FFmpeg does not tell where the file begins."""
+    times = [5, 5.04, 5.1, 5.3, 5.333, 5.4, 5.5, 5.6, 5.7, 5.8][:count]
+    frames, error = read(write_video(tmp_path / "late.mkv", FRAMES[:count], times, **H264))
+    assert error is None
+    np.testing.assert_allclose([frame.seconds for frame in frames], np.array(times) - 5, atol=2e-3)
+
+
+def test_frames_without_time_stamps_follow_each_other(tmp_path):
+    """AVI has none, and H.264 stores frames in another order than it shows them."""
+    file = tmp_path / "a.avi"
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "3"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for pixels in FRAMES[:20]:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    frames, error = read(file)
+    assert error is None
+    seconds = [frame.seconds for frame in frames]
+    np.testing.assert_allclose(np.diff(seconds), 1 / 25, atol=1e-6)
+    assert seconds[0] < 0.05
+
+
 @pytest.mark.parametrize("rotation", [90, -90, 180])
 def test_turned_videos_are_set_upright(tmp_path, rotation):
     upright = np.zeros((48, 64, 3), np.uint8)
     upright[:16, :20] = 255  # upper left
     stored = np.rot90(upright, -rotation // 90)
     frames, _ = read(write_video(tmp_path / "a.mp4", [stored] * 2, rotation=rotation, **H264))
+    assert frames[0].pixels.shape == upright.shape
+    assert abs(frames[0].pixels.astype(int) - upright).mean() < 10
+
+
+MATRICES = {
+    "as stored": ((1, 0, 0, 1), lambda pixels: pixels),
+    "mirrored": ((-1, 0, 0, 1), np.fliplr),
+    "upside down": ((1, 0, 0, -1), np.flipud),
+    "half a turn": ((-1, 0, 0, -1), lambda pixels: np.rot90(pixels, 2)),
+    "a quarter": ((0, 1, -1, 0), lambda pixels: np.rot90(pixels, 1)),
+    "three quarters": ((0, -1, 1, 0), lambda pixels: np.rot90(pixels, -1)),
+    "transposed": ((0, 1, 1, 0), lambda pixels: pixels.swapaxes(0, 1)),
+    "transposed the other way": ((0, -1, -1, 0), lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1)),
+}
+"""What stands in a video's header, as (a, b, c, d) of x' = a x + c y, y' = b x + d y, and what undoes it."""
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_turned_and_mirrored_videos_are_set_upright(tmp_path, name):
+    (a, b, c, d), undone = MATRICES[name]
+    upright = np.zeros((48, 64, 3), np.uint8)
+    upright[:16, :20] = 255  # upper left
+    file = write_video(tmp_path / "a.mp4", [np.ascontiguousarray(undone(upright))] * 2, **H264)
+    content = bytearray(file.read_bytes())
+    at = content.index(b"tkhd") + 44
+    assert struct.unpack(">9i", content[at : at + 36])[::8] == (1 << 16, 1 << 30)
+    content[at : at + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    file.write_bytes(content)
+    frames, error = read(file)
+    assert error is None
     assert frames[0].pixels.shape == upright.shape
     assert abs(frames[0].pixels.astype(int) - upright).mean() < 10
 
@@ -92,6 +165,103 @@ def test_of_a_video_that_is_cut_off_the_beginning_is_kept(tmp_path, name, option
     assert 10 < len(frames) < 36
     assert error.startswith(f"{file}: ")
     assert f"its {len(frames)} frames" in error
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_of_a_short_video_a_few_frames_are_missed(tmp_path, name):
+    file = write_video(tmp_path / name, FRAMES[:10], movflags="faststart", g="1", **H264)
+    assert read(file)[1] is None
+    file.write_bytes(file.read_bytes()[: file.stat().st_size * 8 // 10])
+    frames, error = read(file)
+    assert 3 < len(frames) < 9
+    assert f"its {len(frames)} frames" in error
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 10])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm", "a.ts", "a.flv", "a.avi"])
+def test_short_videos_are_whole(tmp_path, name, count):
+    """Also where the header tells more than it knows, as FLV's does of B-frames, or Matroska's of sound."""
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream({"a.webm": "libvpx", "a.avi": "mpeg4"}.get(name, "libx264"), rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        sound = None
+        if name == "a.mkv":
+            sound = container.add_stream("aac", rate=48000)
+            sound.layout = "mono"
+        for pixels in FRAMES[:count]:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+        if sound:
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 48000), np.float32), "fltp", "mono")
+            silence.sample_rate = 48000
+            container.mux(sound.encode(silence))
+            container.mux(sound.encode(None))
+    frames, error = read(tmp_path / name)
+    assert error is None
+    assert len(frames) == count
+
+
+def test_a_transport_stream_that_ends_within_a_packet_is_cut_off(tmp_path):
+    file = write_video(tmp_path / "a.ts", FRAMES, **H264)
+    file.write_bytes(file.read_bytes()[:-1])
+    _, error = read(file)
+    assert "cut off: it ends within a packet" in error
+
+
+@pytest.mark.parametrize("cut", [1, 8])
+def test_a_damaged_picture_is_no_video(tmp_path, cut):
+    """Of a TIFF the directory lies at the end: Pillow knows it no longer, but FFmpeg finds something."""
+    file = tmp_path / "a.tif"
+    Image.fromarray(FRAMES[0]).save(file, compression="tiff_lzw")
+    file.write_bytes(file.read_bytes()[:-cut])
+    assert read_picture(file) is None
+    frames, error = read(file)
+    assert frames == []
+    assert error == f"{file}: a picture that is damaged or that aunet does not read (tiff): save it as PNG"
+
+
+ORIENTATIONS = dict(enumerate((0, 1, 3, 2, 6, 4, 7, 5), start=1))
+"""Of EXIF, by number: its place among MATRICES."""
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("name", ["a.png", "a.avif"])
+def test_pictures_that_ffmpeg_reads_are_set_upright(tmp_path, name, orientation):
+    _, undone = list(MATRICES.values())[ORIENTATIONS[orientation]]
+    upright = np.zeros((48, 64, 3), np.uint8)
+    upright[:16, :20] = 255
+    if name == "a.avif" and not features.check("avif"):
+        pytest.skip("this Pillow writes no AVIF")
+    file, exif = tmp_path / name, Image.Exif()
+    exif[0x0112] = orientation
+    first, second = (
+        Image.fromarray(np.ascontiguousarray(undone(pixels))) for pixels in (upright, upright ^ 1)
+    )
+    more = {"save_all": True, "append_images": [second]} if name == "a.png" else {"quality": 95}
+    first.save(file, exif=exif, **more)
+    if name == "a.png" and orientation in (2, 4, 5, 7):
+        with pytest.raises(InputError, match="to be shown mirrored: save it as it looks"):
+            read_picture(file)
+        return
+    assert read_picture(file) is None
+    frames, error = read(file)
+    assert error is None
+    assert frames[0].pixels.shape == upright.shape
+    assert abs(frames[0].pixels.astype(int) - upright).mean() < 10
+
+
+def test_an_animated_webp_is_told(tmp_path):
+    pictures = [Image.fromarray(np.full((48, 64, 3), grey, np.uint8)) for grey in (0, 255)]
+    pictures[0].save(tmp_path / "a.webp", save_all=True, append_images=pictures[1:])
+    with pytest.raises(InputError, match="an animated WebP: convert it to GIF, PNG or a video"):
+        read_picture(tmp_path / "a.webp")
+
+
+def test_reading_a_picture_warns_of_nothing(tmp_path, recwarn):
+    palette = Image.fromarray(FRAMES[0]).quantize(4)
+    palette.save(tmp_path / "a.png", transparency=bytes([0, 255, 255, 255]))
+    assert read_picture(tmp_path / "a.png").shape == FRAMES[0].shape
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize(
@@ -242,19 +412,33 @@ def test_a_picture_that_is_damaged_anywhere_is_read_or_refused(kind, tmp_path):
             assert found is None or found.shape[2:] == (3,)
 
 
+def write_wide(file, ratio):
+    """64x48 pixels, each ``ratio`` times as wide as it is high."""
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = ratio
+        for pixels in FRAMES[:3]:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    return file
+
+
 def test_pixels_that_are_not_square_are_made_square(tmp_path):
     """As of a DVD: 64x48 pixels that are half as wide again as they are high, and their turned kin."""
     for ratio, shape in ((Fraction(3, 2), (48, 96, 3)), (Fraction(2, 3), (72, 64, 3))):
-        file = tmp_path / "wide.mp4"
-        with av.open(str(file), "w") as container:
-            stream = container.add_stream("libx264", rate=25)
-            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-            stream.codec_context.sample_aspect_ratio = ratio
-            for pixels in FRAMES[:3]:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-            container.mux(stream.encode(None))
-        (batch,) = read_video(file)
+        (batch,) = read_video(write_wide(tmp_path / "wide.mp4", ratio))
         assert {frame.pixels.shape for frame in batch} == {shape}
+
+
+@pytest.mark.parametrize("wide", [(10_000, 1), (1, 20_000)])
+def test_nonsense_about_the_shape_of_pixels_is_not_believed(tmp_path, wide):
+    file = write_wide(tmp_path / "a.mp4", Fraction(3, 2))
+    head, name, rest = file.read_bytes().partition(b"pasp")
+    file.write_bytes(head + name + b"".join(n.to_bytes(4, "big") for n in wide) + rest[8:])
+    frames, error = read(file)
+    assert error is None
+    assert {frame.pixels.shape for frame in frames} == {(48, 64, 3)}
 
 
 def test_every_bad_input_is_one_line_and_the_rest_goes_on(tmp_path, compose, capsys):
@@ -314,3 +498,121 @@ def test_folders_are_searched_and_names_are_taken_once(tmp_path, caplog):
     assert "1 other files are left out" in caplog.text
     (tmp_path / "empty").mkdir()
     assert "no pictures and no videos" in str(find_inputs([tmp_path / "empty"])[2][0])
+
+
+def test_hidden_folders_are_left_alone(tmp_path):
+    for name in ("a.png", ".thumbs/b.png", "c/.d/e.png", "c/f.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(FRAMES[0]).save(tmp_path / name)
+    found = [Path(file.name).name for file in find_inputs([tmp_path])[0]]
+    assert found == ["a.png", "f.png"]
+
+
+@pytest.fixture
+def predictor(tmp_path, compose):
+    return tiny_predictor(tmp_path / "run", compose)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([""], "an empty name"),
+        (["num_aus=12"], "num_aus=12: of which data set?"),
+        (["data.root=/nowhere", "+data.x=1"], "data.root=/nowhere: of which data set?"),
+    ],
+)
+def test_what_names_no_input_is_refused(predictor, tmp_path, monkeypatch, given, said):
+    """And neither stands for the current folder, nor for the rendered faces, which would be made."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(FRAMES[0]).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=re.escape(said)):
+        predictor.predict(given)
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_name_that_is_too_long_does_not_keep_the_others(predictor, tmp_path):
+    Image.fromarray(FRAMES[0]).save(tmp_path / "a.png")
+    report = predictor.write(tmp_path / "out.csv", [tmp_path / "a.png", "z" * 300])
+    assert report.rows == 1
+    assert "too long" in report.problems[0]
+
+
+def test_a_data_set_that_is_asked_for_wrongly_costs_no_other_input(predictor, tmp_path, affwild2):
+    Image.fromarray(FRAMES[0]).save(tmp_path / "a.png")
+    inputs = [tmp_path / "a.png", "data=affwild2", f"data.root={affwild2}", "data.read.annotations=5"]
+    report = predictor.write(tmp_path / "out.csv", inputs)
+    assert report.rows == 1
+    assert "cannot be read as it is asked for (TypeError" in report.problems[0]
+
+
+def test_nothing_that_is_there_is_written_over(predictor, tmp_path):
+    film = tmp_path / "film.csv"
+    film.write_bytes(write_video(tmp_path / "film.mkv", FRAMES[:2]).read_bytes())
+    before = film.read_bytes()
+    with pytest.raises(ValueError, match=r"film\.csv is the input itself"):
+        predictor.write(film, [film])
+    drawn = film.rename(tmp_path / "film.svg")
+    with pytest.raises(ValueError, match=r"film\.svg is the input itself"):
+        Drawing(predictor, timeline=drawn).check([drawn])
+    drawn.rename(film)
+    mine = tmp_path / "out.csv.partial" / "mine"
+    mine.parent.mkdir()
+    mine.touch()
+    with pytest.raises(RunError, match="mine in it was not left by a prediction"):
+        predictor.write(tmp_path / "out.csv", [film])
+    assert film.read_bytes() == before
+    assert mine.exists()
+
+
+def test_weights_that_are_cut_off_are_named(predictor, tmp_path):
+    file = tmp_path / "run" / "best.ckpt"
+    for size in (0, 100, file.stat().st_size - 100):
+        file.write_bytes(file.read_bytes()[:size] if size else b"")
+        with pytest.raises(RunError, match=r"best\.ckpt: not this run's weights"):
+            load(tmp_path / "run", "cpu")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look into every folder")
+@pytest.mark.parametrize("mode", [0o000, 0o600])
+def test_a_closed_folder_is_told_and_the_rest_is_taken(tmp_path, mode):
+    for name in ("a.png", "closed/b.png"):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(FRAMES[0]).save(file)
+    (tmp_path / "closed").chmod(mode)
+    try:
+        files, _, errors = find_inputs([tmp_path])
+        alone = find_inputs([tmp_path / "closed"])
+    finally:
+        (tmp_path / "closed").chmod(0o700)
+    assert [file.path.name for file in files] == ["a.png"]
+    assert [str(error).endswith(": Permission denied") for error in errors] == [True]
+    assert alone[0] == []
+    assert [str(error).endswith(": Permission denied") for error in alone[2]] == [True]
+
+
+def test_a_folder_that_cannot_be_listed_is_told_and_the_rest_is_taken(tmp_path, monkeypatch):
+    """As the one above, also for root."""
+    for name in ("a.png", "closed/b.png"):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(FRAMES[0]).save(file)
+    original = os.scandir
+
+    def scandir(place):
+        if Path(place).name == "closed":
+            raise PermissionError(13, "Permission denied", str(place))
+        return original(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    files, _, errors = find_inputs([tmp_path])
+    assert [file.path.name for file in files] == ["a.png"]
+    assert [str(error) for error in errors] == [f"{tmp_path / 'closed'}: Permission denied"]
+
+
+def test_a_dangling_link_is_told(tmp_path):
+    Image.fromarray(FRAMES[0]).save(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
+    files, _, errors = find_inputs([tmp_path])
+    assert [file.path.name for file in files] == ["a.png"]
+    assert [str(error) for error in errors] == [f"{tmp_path / 'b.png'}: No such file or directory"]

@@ -215,6 +215,14 @@ def test_overlay_of_a_video_keeps_its_times(predictor, film, tmp_path):
     assert not list(tmp_path.glob(".overlay*"))
 
 
+def test_a_pause_of_hours_can_be_drawn(predictor, tmp_path):
+    film = write_video(tmp_path / "a.mkv", FRAMES[:4], [0, 0.04, 50_000, 50_000.04])
+    out = tmp_path / "overlay.mp4"
+    predictor.write(tmp_path / "a.csv", film, AS_CROPS, draw=Drawing(predictor, out, options=AS_CROPS))
+    with av.open(str(out)) as container:
+        assert [round(frame.time) for frame in container.decode(video=0)] == [0, 0, 50_000, 50_000]
+
+
 def test_what_can_be_read_of_a_damaged_video_is_drawn(predictor, tmp_path):
     film = write_video(tmp_path / "film.mp4", np.repeat(FRAMES, 20, 0), codec="libx264", movflags="faststart")
     film.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
@@ -331,8 +339,28 @@ def test_timeline_of_many_faces_says_what_is_left_out(tmp_path, caplog):
     rows = records([list(range(11))] * 2 + [list(range(8))] * 2)
     written = texts(drawn(tmp_path / "a.svg", rows))
     assert sum(text.startswith("face ") for text in written) == MOST_FACES
-    assert any("3 faces that were seen more briefly are left out" in text for text in written)
+    assert any("Left out: 3 faces, seen in no more frames than these." in text for text in written)
     assert "3 faces" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["n" * 110 + " a.mp4", "2024-05-11_" * 12 + "take2.mp4", "W" * 80 + ".mp4"])
+def test_long_names_keep_their_beginning_and_end(tmp_path, name):
+    (title,) = [
+        text
+        for text in texts(drawn(tmp_path / "a.svg", records([[0]] * 3), name))
+        if text.startswith("Action")
+    ]
+    begin, end = title.removeprefix("Action Units over time: ").split("…")
+    assert name.startswith(begin)
+    assert name.endswith(end)
+    assert 10 < len(begin) <= len(end) + 1 < 60
+
+
+def test_words_of_a_timeline_have_a_line_for_more(tmp_path):
+    short, long = (texts(drawn(tmp_path / "a.svg", records([[0]] * count))) for count in (1, 900))
+    assert any(text.endswith("nothing known of the face.") for text in short)
+    assert any(text.endswith(" s; grey spans its least to its most.") for text in long)
+    assert "face 0, in 1 frame" in short
 
 
 def test_timeline_without_faces_says_so(tmp_path):
@@ -357,7 +385,7 @@ def test_the_command_draws_both(predictor, film, tmp_path, capsys):
             *("--overlay", str(overlay), "--timeline", str(timeline)),
         ]
     )
-    assert "6 rows of 1 inputs" in capsys.readouterr().out
+    assert "6 rows of 1 input\n" in capsys.readouterr().out
     assert overlay.stat().st_size > 1000
     assert "Action Units over time: film.mkv" in texts(ElementTree.parse(timeline).getroot())
 

@@ -49,8 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if name is not None:
         getattr(options, name).extend(rest)
+    if "" in (getattr(options, key, None) for key in ("run", "path")):  # not this folder: an unset variable
+        parser.error("an empty name: say which run or submission")
     try:
         options.call(options)
+    except KeyboardInterrupt:
+        print("aunet: interrupted", file=sys.stderr)
+        sys.exit(130)
     except (ValueError, OSError, RuntimeError) as error:
         if "code" not in options:
             sys.exit(f"aunet: {error}")

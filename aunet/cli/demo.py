@@ -18,19 +18,20 @@ def _demo(options: argparse.Namespace) -> None:
     import logging
     from pathlib import Path
 
-    from aunet.about import rendered_only
+    from aunet.about import seen_rendered_only
     from aunet.demo import serve
     from aunet.predict import Options, load
     from aunet.runs import read_metrics
-    from aunet.train import read_config
+    from aunet.trained import read_config
 
     if not 0 < options.max_mb < float("inf"):
         raise ValueError(f"--max-mb {options.max_mb:g} must be above 0, and no more than there is")
     logging.basicConfig(format="aunet: %(message)s")
     logging.getLogger("aunet").setLevel(logging.INFO)
     predictor = load(options.run, options.device)
-    data = read_config(options.run)["data"]
-    note = "It has seen rendered faces only." if rendered_only(data) else f"Trained on {data['name']}."
     metrics = read_metrics(Path(options.run)) or {}
+    data = read_config(options.run)["data"]["name"]
+    rendered = seen_rendered_only(options.run)
+    note = "It has seen rendered faces only." if rendered else f"Trained on {data}."
     about = {"title": f"{metrics.get('title', options.run)}, seed {metrics.get('seed', '?')}", "note": note}
     serve(predictor, Options(crops=options.crops), about, options.port, round(options.max_mb * 1e6))

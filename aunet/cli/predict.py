@@ -72,9 +72,13 @@ def _predict(options: argparse.Namespace) -> None:
     for problem in report.problems:
         print(f"aunet: {problem}", file=sys.stderr)
     if report.out:
-        print(f"{report.out}: {report.rows} rows of {report.inputs} inputs")
+        print(f"{report.out}: {_many(report.rows, 'row')} of {_many(report.inputs, 'input')}")
     if report.problems:
         sys.exit(1)
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _postprocess(options: argparse.Namespace) -> "Postprocess | None":

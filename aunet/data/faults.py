@@ -14,6 +14,11 @@ Severity = Literal["error", "warning"]
 OnBad = Literal["error", "skip"]
 
 
+def one_line(text: str) -> str:
+    """Text with line breaks, control characters and bytes that are no text escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class DataError(ValueError):
     """A data set on disk is not as documented; the message names the file and what to do."""
 
@@ -130,7 +135,7 @@ class Place:
         if self.line is not None:
             alone = self.last == self.line
             lines = f", line {self.line}" if alone else f", lines {self.line}-{self.last}"
-        return f"{self.file}{lines}" + (f": {self.detail}" if self.detail else "")
+        return one_line(f"{self.file}{lines}" + (f": {self.detail}" if self.detail else ""))
 
 
 class Faults:

@@ -95,8 +95,7 @@ def _decode_with_pillow(data: bytes, kind: str, out: npt.NDArray[np.uint8], plac
             _resample(image.convert("RGB"), out)
     except PictureError:
         raise
-    # Pillow's decoders raise OSError, SyntaxError, ValueError and others for damaged files.
-    except Exception as error:
+    except Exception as error:  # Pillow's decoders: OSError, SyntaxError, ValueError and others
         raise PictureError(place, "damaged-picture", f"not a readable {kind} ({error})") from None
 
 

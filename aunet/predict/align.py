@@ -10,6 +10,9 @@ from aunet.facs import CROP_SIZE, TEMPLATE
 
 Floats = npt.NDArray[np.floating]
 
+_FINE = 1.4
+"""Pixels of the picture for each of the crop, up to which one is sampled: averages would blur it."""
+
 
 def template(side: int = CROP_SIZE) -> npt.NDArray[np.float64]:
     """(5, 2) where alignment puts the points in a crop of that side."""
@@ -78,13 +81,14 @@ def _crop(picture: npt.NDArray[np.uint8], matrix: Floats, side: int, device: tor
     shrunk = max(1, int(step / 2))
     if shrunk > 1:
         pixels = F.avg_pool2d(pixels, shrunk, ceil_mode=True, count_include_pad=False)
-    samples = max(1, int(np.ceil(step / shrunk - 0.01)))
+    samples = int(np.ceil(step / shrunk - 0.01)) if step > _FINE else 1
     centres = (np.arange(side * samples) + 0.5) / samples
     x, y = np.meshgrid(centres, centres)
     places = np.einsum("ij,jhw->hwi", inverse, np.stack([x, y, np.ones_like(x)])) - low
     size = np.array((pixels.shape[3], pixels.shape[2])) * shrunk
     grid = torch.from_numpy((2 * places / size - 1).astype(np.float32)).to(device)
-    values = F.grid_sample(pixels, grid[None], mode="bilinear", padding_mode="zeros", align_corners=False)
+    # Linear interpolation would take a seventh of the contrast between neighbouring pixels.
+    values = F.grid_sample(pixels, grid[None], mode="bicubic", padding_mode="zeros", align_corners=False)
     if samples > 1:
         values = F.avg_pool2d(values, samples)
     return values[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8)

@@ -36,6 +36,9 @@ _STEP = 0.709
 _THRESHOLDS = 0.6, 0.7, 0.7
 """Least score of a face after each network."""
 
+_MIRRORED = [1, 0, 2, 4, 3]
+"""Of the five points, which is which in a mirror."""
+
 _MOST_WINDOWS = 300
 """Of a picture, the best ones, that R-Net looks at: noise and foliage have thousands."""
 
@@ -143,14 +146,33 @@ class Look:
         values = np.empty((0, 15), np.float32)
         if len(windows):
             squares = _squares(torch.from_numpy(windows).to(self.pixels.device) * self.scale)
-            score, offset, points = self.detector.onet(self._patches(index, squares, 48))
-            side = (squares[:, 2] - squares[:, 0])[:, None, None]
-            points = squares[:, None, :2] + points.unflatten(1, (2, 5)).transpose(1, 2) * side
-            places = torch.cat([_moved(squares, offset), points.flatten(1)], 1) / self.scale
+            score, offset, _ = self.detector.onet(self._patches(index, squares, 48))
+            boxes = _moved(squares, offset)
+            good = score >= _THRESHOLDS[2]
+            boxes, score = boxes[good], score[good]
+            kept = _distinct(boxes.cpu().numpy(), score.cpu().numpy())
+            boxes, score = boxes[kept], score[kept]
+            places = torch.cat([boxes, self._points(index, boxes).flatten(1)], 1) / self.scale
             values = torch.cat([score[:, None], places], 1).cpu().numpy()
-            values = values[values[:, 0] >= _THRESHOLDS[2]]
-            values = values[_distinct(values[:, 1:5], values[:, 0])]
         return Faces(values[:, 1:5], values[:, 5:].reshape(-1, 5, 2), values[:, 0])
+
+    def _points(self, index: int, boxes: Tensor) -> Tensor:
+        """(n, 5, 2) points of the faces in boxes (n, 4).
+
+        Each face is looked at once more in the middle of its box, and mirrored: the mean of both scatters by
+        a tenth less than the points of the window in which it was found.
+        """
+        squares = _squares(boxes)
+        patches = self._patches(index, squares, 48)
+        # Mirrored, the eyes change places, and so do the corners of the mouth.
+        straight, mirrored = (
+            self.detector.onet(pixels)[2].unflatten(1, (2, 5)).transpose(1, 2)
+            for pixels in (patches, patches.flip(3))
+        )
+        back = torch.stack([1 - mirrored[..., 0], mirrored[..., 1]], 2)[:, _MIRRORED]
+        side = (squares[:, 2] - squares[:, 0])[:, None, None]
+        points: Tensor = squares[:, None, :2] + (straight + back) / 2 * side
+        return points
 
     def _patches(self, index: int, boxes: Tensor, side: int) -> Tensor:
         """Squares (n, 3, side, side) of a picture, in [-1, 1]; grey outside of it."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from aunet.data.faults import one_line
+
 MOST_PIXELS = 1 << 26
 """Of the largest picture or frame that is decoded: what claims to be larger is damaged, or an attack."""
 
@@ -40,11 +42,6 @@ class InputError(ValueError):
 def shown(path: str | os.PathLike[str]) -> str:
     """A path as text that can be written anywhere: bytes of a name that are no UTF-8 are escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def one_line(text: str) -> str:
-    """Text with line breaks and control characters escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def check_size(name: str, width: int, height: int) -> None:

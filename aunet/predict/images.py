@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from aunet.predict.frames import InputError, check_size, shown
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
 _ANIMATED = ("PNG", "WEBP", "GIF")
+_MIRRORED = (2, 4, 5, 7)
+"""EXIF orientations; of frames with EXIF data PyAV tells turns only."""
 _MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 
 
@@ -29,10 +31,14 @@ def read_picture(path: Path) -> npt.NDArray[np.uint8] | None:
     name = shown(path)
     if not path.stat().st_size:
         raise InputError(name, "the file is empty")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of sizes, which check_size tells, of odd metadata and palettes
+        return _read(path, name)
+
+
+def _read(path: Path, name: str) -> npt.NDArray[np.uint8] | None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # check_size says it
-            image = Image.open(path, formats=FORMATS)
+        image = Image.open(path, formats=FORMATS)
     except UnidentifiedImageError:
         return None
     except Image.DecompressionBombError as error:
@@ -44,6 +50,10 @@ def read_picture(path: Path) -> npt.NDArray[np.uint8] | None:
     with image:
         try:
             if image.format in _ANIMATED and getattr(image, "is_animated", False):
+                if image.format == "WEBP":  # the one of these that FFmpeg does not read
+                    raise InputError(name, "an animated WebP: convert it to GIF, PNG or a video")
+                if image.getexif().get(ExifTags.Base.Orientation, 1) in _MIRRORED:
+                    raise InputError(name, "an animation that is to be shown mirrored: save it as it looks")
                 return None
             check_size(name, *image.size)
             _check_colours(name, image)

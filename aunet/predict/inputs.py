@@ -1,12 +1,14 @@
 """What is to be predicted: pictures and videos, given by name or in folders, and splits of data sets."""
 
 import logging
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aunet.predict.frames import InputError, one_line, shown
+from aunet.data.faults import one_line
+from aunet.predict.frames import InputError, shown
 
 log = logging.getLogger(__name__)
 
@@ -61,29 +63,54 @@ def find_inputs(
         if isinstance(one, FileInput):
             files.setdefault(str(one.path.resolve()), one)
             continue
-        if isinstance(one, str) and _OVERRIDE.fullmatch(one) and not Path(one).exists():
-            overrides.append(one)
-            continue
-        path = Path(one)
         try:
-            found: Iterable[Path] = _in_folder(path) if path.is_dir() else [path]
-            for file in found:
+            if isinstance(one, str) and _OVERRIDE.fullmatch(one) and not os.path.lexists(one):
+                overrides.append(one)
+                continue
+            if not str(one):
+                raise ValueError("an empty name: say which picture, video or folder")
+            path = Path(one)
+            found: Iterable[Path] = _in_folder(path, errors) if path.is_dir() else [path]
+        except (OSError, ValueError) as error:  # ValueError: a name with a null byte
+            errors.append(_told(error, one))
+            continue
+        for file in found:
+            try:
                 about = file.stat()
                 files.setdefault(
                     str(file.resolve()), FileInput(file, shown(file), about.st_size, about.st_mtime_ns)
                 )
-        except (OSError, ValueError) as error:  # ValueError: a name with a null byte
-            reason = getattr(error, "strerror", None) or str(error)
-            errors.append(InputError(shown(getattr(error, "filename", None) or path), reason))
+            except (OSError, ValueError) as error:
+                errors.append(_told(error, file))
     return list(files.values()), overrides, errors
 
 
-def _in_folder(folder: Path) -> list[Path]:
-    """Pictures and videos in a folder, in order of their names."""
-    everything = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name[0] != "."]
-    found = [path for path in everything if path.suffix.lower() in PICTURES | VIDEOS]
-    if not found:
+def _told(error: OSError | ValueError, given: str | Path) -> InputError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return InputError(shown(getattr(error, "filename", None) or given) or "''", reason)
+
+
+def _in_folder(folder: Path, errors: list[InputError]) -> list[Path]:
+    """Pictures and videos in a folder, in order of their names; folders that are closed become errors."""
+    closed: list[InputError] = []
+    everything: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=lambda error: closed.append(_told(error, folder))):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        everything += [Path(place, name) for name in names if not name.startswith(".")]
+    found = sorted(path for path in everything if path.suffix.lower() in PICTURES | VIDEOS)
+    errors += closed
+    if not (found or closed):
         raise ValueError("holds no pictures and no videos")
     if len(found) < len(everything):
         log.info(f"{one_line(shown(folder))}: {len(everything) - len(found)} other files are left out")
     return found
+
+
+def check_is_no_input(out: Path, files: Sequence[FileInput]) -> None:
+    """Refuses to write over what is to be read.
+
+    Raises:
+        ValueError: The file to write is one of the inputs.
+    """
+    if out.exists() and any(file.path.samefile(out) for file in files):
+        raise ValueError(f"{out} is the input itself: give what is to be written another name")

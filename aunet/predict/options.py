@@ -5,6 +5,8 @@ from pathlib import Path
 
 from aunet.predict.detect import CELL, SMALLEST
 
+_MOST = 1_000_000
+
 
 @dataclass(frozen=True)
 class Options:
@@ -20,7 +22,7 @@ class Options:
         fps: Of a data set: frames per second, which give its frames their times; None: they have none.
 
     Raises:
-        ValueError: A number is too small.
+        ValueError: A number is too small or too large.
     """
 
     crops: bool = False
@@ -33,8 +35,8 @@ class Options:
     def __post_init__(self) -> None:
         for name, least in (("detect_every", 1), ("min_face", CELL), ("batch_size", 1)):
             value = getattr(self, name)
-            if not value >= least:
-                raise ValueError(f"{name}={value} must be at least {least}")
+            if not least <= value <= _MOST:
+                raise ValueError(f"{name}={value} must be from {least} to {_MOST}")
         if self.fps is not None and not 0 < self.fps < float("inf"):
             raise ValueError(f"fps={self.fps} must be more than 0")
 

@@ -12,13 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from aunet import train
+from aunet import trained
 from aunet.locks import locked
 from aunet.module import ActionUnitModule
 from aunet.predict.detect import FaceDetector
 from aunet.predict.faces import FaceFinder
 from aunet.predict.frames import InputError
-from aunet.predict.inputs import FileInput, find_inputs
+from aunet.predict.inputs import FileInput, check_is_no_input, find_inputs
 from aunet.predict.options import DEFAULTS, Options, Report
 from aunet.predict.output import check_output, write_table
 from aunet.predict.rows import Columns, Postprocess, columns, empty_rows, postprocessed, row_type
@@ -64,7 +64,8 @@ class Predictor:
         Args:
             inputs: What to predict.
             options: How to look at it.
-            postprocess: Applied to each face of each video; None: an AU is present from 0.5 on.
+            postprocess: Applied to each face of each video, for instance
+                ``aunet.config.postprocess("smoothed")``; None: an AU is present from 0.5 on.
 
         Returns:
             Columns by name, see ``aunet.predict.rows.columns``; ``pandas.DataFrame`` takes them as they are.
@@ -119,6 +120,7 @@ class Predictor:
         target = Path(out)
         check_output(target)
         files, overrides, errors = _found(inputs, options, postprocess)
+        check_is_no_input(target, files)
         finder = self._finder(files, options)
         job = {"network": self.digest, "options": asdict(options), "postprocess": repr(postprocess)}
         keys = [file.key for file in files] + ([set_key(overrides)] if overrides else [])
@@ -202,10 +204,11 @@ def load(run: str | Path, device: str = "auto") -> Predictor:
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
         place = torch.device(chosen)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError) as error:  # torch's, of unknown kinds and of CUDA that is not there
-        raise ValueError(f"device={device}: {str(error).splitlines()[0]}") from None
-    module = train.load(run)
+        torch.zeros(1, device=place).item()  # not every kind that torch knows is there, or holds numbers
+    except (RuntimeError, AssertionError) as error:
+        said = str(error).splitlines()[0][:100]
+        raise ValueError(f"device={device}: not on this machine; say cpu, cuda or cuda:N ({said})") from None
+    module = trained.load(run)
     weights = Path(run) / "best.ckpt"
     return Predictor(module, hashlib.sha256(weights.read_bytes()).hexdigest(), place)
 
@@ -215,6 +218,8 @@ def _found(
 ) -> tuple[list[FileInput], list[str], list[InputError]]:
     """As ``find_inputs``; refuses what no input would change."""
     files, overrides, errors = find_inputs([inputs] if isinstance(inputs, str | Path) else inputs)
+    if overrides and not any(one.lstrip("+").startswith("data=") for one in overrides):
+        raise ValueError(f"{overrides[0]}: of which data set? Add data=NAME, a file in conf/data")
     if overrides and postprocess is not None and options.fps is None:
         raise ValueError("post-processing goes by time, which a data set does not tell: give fps")
     return files, overrides, errors

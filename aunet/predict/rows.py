@@ -84,8 +84,7 @@ def postprocessed(rows: npt.NDArray[np.void], postprocess: Postprocess | None) -
         return rows
     frames, first = np.unique(rows["frame"], return_index=True)
     times = rows["time_s"][first]
-    # A picture has no time, and those of videos that were cut and joined may go back.
-    seconds = np.maximum.accumulate(np.nan_to_num(times))
+    seconds = np.nan_to_num(times)  # a picture has none; those of videos never go back
     parts = []
     for face in np.unique(rows["face"][rows["face"] >= 0]):
         seen = rows[rows["face"] == face]

@@ -1,5 +1,6 @@
 """Predicts a split of a data set that a configuration names: its frames are aligned crops already."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -7,13 +8,14 @@ import numpy as np
 import torch
 
 from aunet.config import named_data
-from aunet.data.faults import DataError
+from aunet.data.faults import DataError, one_line
 from aunet.predict.faces import crop_rows
-from aunet.predict.frames import one_line
 from aunet.predict.options import Options
 from aunet.predict.rows import empty_rows
 from aunet.predict.stream import Classify, Piece, fill
 from aunet.progress import progress
+
+log = logging.getLogger(__name__)
 
 
 def set_key(overrides: Sequence[str]) -> str:
@@ -72,4 +74,7 @@ def set_pieces(
                 advance(len(index))
     except (ValueError, OSError) as error:  # a DataError is a ValueError, too
         problem = one_line(f"{key}: {error}")
+    except Exception as error:  # overrides that the reader did not expect; other inputs go on
+        log.debug("of the data set", exc_info=True)
+        problem = one_line(f"{key}: cannot be read as it is asked for ({type(error).__name__}: {error})")
     yield Piece(key, key, empty_rows(0, num_aus), problem=problem)

@@ -78,6 +78,8 @@ class Spool:
         folder.mkdir(exist_ok=True)
         known = read_json(folder / "job.json", f"remove {folder}")
         if known is None:
+            if strange := [path.name for path in folder.iterdir() if not path.name.startswith(".")]:
+                raise RunError(f"{folder} is in the way: {strange[0]} in it was not left by a prediction")
             write_json(folder / "job.json", job)
         elif known != dict(job):
             changed = [key for key in {*known, *job} if known.get(key) != job.get(key)]
@@ -103,6 +105,8 @@ class Spool:
                 self._sync()
         finally:
             self._rows.close()
+        if kind is not None and not self.done:  # nothing that another call could go on from
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def append(self, name: str, rows: npt.NDArray[np.void]) -> None:
         """Adds rows of the input at work."""

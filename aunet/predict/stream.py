@@ -9,10 +9,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from aunet.data.faults import one_line
 from aunet.data.loader import ahead
 from aunet.metrics import THRESHOLD
 from aunet.predict.faces import FaceFinder, Found, as_crops
-from aunet.predict.frames import Frame, InputError, one_line
+from aunet.predict.frames import Frame, InputError
 from aunet.predict.images import read_picture
 from aunet.predict.inputs import FileInput
 from aunet.predict.rows import empty_rows

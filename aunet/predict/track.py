@@ -1,12 +1,13 @@
 """Numbers faces through a video by where they are: who in this frame was whom in the frames before."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 LONGEST_GAP = 1.0
-"""Seconds for which a face that is not seen keeps its number."""
+"""Seconds for which a face that is not seen keeps its number; longer where frames are further apart."""
 
 _REACH = 0.6
 """Of its size, how far from where it is expected a face may be; grows to twice as much within LONGEST_GAP."""
@@ -23,10 +24,12 @@ class _Track:
     number: int
     box: npt.NDArray[np.float64]
     seen: float
-    velocity: npt.NDArray[np.float64]
+    velocity: npt.NDArray[np.float64] | None = None  # not known from one sight
 
     def expected(self, seconds: float) -> npt.NDArray[np.float64]:
         """The box at a later time."""
+        if self.velocity is None:
+            return self.box
         moved = self.velocity * min(max(seconds - self.seen, 0.0), _COASTING)
         return self.box + np.tile(moved, 2)
 
@@ -41,10 +44,13 @@ class Tracker:
     def __init__(self) -> None:
         self._tracks: list[_Track] = []
         self._count = 0
+        self._time: float | None = None  # of the last frame
+        self._step = math.inf  # to it from the one before
 
     def expected(self, seconds: float) -> npt.NDArray[np.float32]:
         """(m, 4) boxes of the faces that should be seen at a time."""
-        self._tracks = [track for track in self._tracks if seconds - track.seen <= LONGEST_GAP]
+        longest = max(LONGEST_GAP, 1.5 * self._step)
+        self._tracks = [track for track in self._tracks if seconds - track.seen <= longest]
         boxes = [track.expected(seconds) for track in self._tracks]
         return np.array(boxes, np.float32).reshape(-1, 4)
 
@@ -65,14 +71,17 @@ class Tracker:
             passed = seconds - track.seen
             if passed > 0:
                 velocity = (_centres(box[None]) - _centres(track.box[None]))[0] / passed
-                track.velocity = (track.velocity + velocity) / 2
+                track.velocity = velocity if track.velocity is None else (track.velocity + velocity) / 2
             track.box, track.seen = box, seconds
             numbers[column] = track.number
         for column in np.flatnonzero(numbers < 0).tolist():
             numbers[column] = self._count
             box = boxes[column].astype(np.float64)
-            self._tracks.append(_Track(self._count, box, seconds, np.zeros(2)))
+            self._tracks.append(_Track(self._count, box, seconds))
             self._count += 1
+        if self._time is not None:
+            self._step = seconds - self._time
+        self._time = seconds
         return numbers
 
 

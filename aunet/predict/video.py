@@ -13,16 +13,23 @@ from aunet.predict.frames import Frame, InputError, check_size, shown
 _BATCH_FRAMES = 16
 _BATCH_BYTES = 48 * 2**20
 
+_WIDEST = 8
+"""Of a pixel, against its height, that is believed."""
+
 _SHORTER = 0.25
-"""Seconds that a video may end before its header says, until it counts as cut off."""
+"""Seconds that a video may end before its header says, until it counts as cut off; a tenth, if that is less,
+where the header is exact."""
+
+_PACKETS = 188, 192, 204
+"""Bytes of a transport stream's packets: no header tells how long it lasts, but it ends with a whole one."""
 
 
 def read_video(path: Path, read: Callable[[int], object] = lambda position: None) -> Iterator[list[Frame]]:
     """The frames of a video, in batches of one size; in constant memory, whatever the video's length.
 
     Time stamps are those of the file, also where the distance between frames changes, less the time at which
-    the file begins. Turned frames are set upright. Of what the header says of the number of frames nothing is
-    believed.
+    the file begins; where they go back, as in recordings that were joined, they go on instead. Turned and
+    mirrored frames are set upright. Of what the header says of the number of frames nothing is believed.
 
     Args:
         path: Of a file in any format that FFmpeg knows, by its content.
@@ -49,6 +56,12 @@ def read_video(path: Path, read: Callable[[int], object] = lambda position: None
             )
         except (av.FFmpegError, ValueError, OSError) as error:
             raise InputError(name, f"no picture, and no video that can be read ({_said(error)})") from None
+        if container.format.name.endswith("_pipe"):  # which take anything for one frame of a video
+            form = container.format.name.removesuffix("_pipe")
+            container.close()
+            raise InputError(
+                name, f"a picture that is damaged or that aunet does not read ({form}): save it as PNG"
+            )
         with container:
             frames = _Frames(container, name)
             batch: list[Frame] = []
@@ -94,35 +107,60 @@ class _Frames:
             what = "holds sound only" if container.streams.audio else "holds no video"
             raise InputError(name, f"{what}: there is no face to be seen")
         self.stream = videos[0]
+        if self.stream.disposition & av.stream.Disposition.dependent:  # HEIF and AVIF: each tile is a stream
+            raise InputError(name, "a picture that is put together of tiles: convert it to JPEG or PNG")
         if self.stream.codec_context is None:
             raise InputError(name, "FFmpeg has no decoder for its video: convert it, for instance to H.264")
         if said := self.stream.codec_context.width:  # before a decoder takes the memory for it
             check_size(name, said, self.stream.codec_context.height)
         self.stream.thread_type = "AUTO"
+        self.step = float(1 / self.stream.average_rate) if self.stream.average_rate else 0.04
+        start = container.start_time
+        self.begin = None if start is None else start / 1e6  # seconds of the file's clock
         self.count = 0
         self.end = 0.0
         self.damaged = 0
         self.error: str | None = None
 
     def __iter__(self) -> Iterator[Frame]:
-        step = float(1 / self.stream.average_rate) if self.stream.average_rate else 0.04
-        start = (self.container.start_time or 0) / 1e6
-        seconds = -step
+        import av
+
+        step = self.step
+        begin = self.begin
+        seconds, known = -step, True
+        rotation: int | None = None
+        matrix: tuple[int, ...] = ()
         for frame in self._decoded():
             width, height = self._shape(frame)
             check_size(self.name, width, height)
-            stamp = frame.pts if frame.pts is not None else frame.dts
-            known = stamp is not None and frame.time_base is not None
-            seconds = float(stamp * frame.time_base) - start if known else seconds + step
+            due = seconds + step
+            # Without time stamps, AVI's way, frames follow each other: dts is in another order.
+            known = known and frame.pts is not None and frame.time_base is not None
+            stamp = float(frame.pts * frame.time_base) if known else due
+            if begin is None:  # of a few frames FFmpeg does not tell it
+                self.begin = begin = stamp if known else 0.0
+            stamp -= begin if known else 0.0
+            if stamp < seconds and self.count:
+                begin -= due - stamp
+                stamp = due
+            try:
+                pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
+            except (av.FFmpegError, ValueError) as error:  # a format that cannot be converted
+                self.error = _said(error)
+                return
+            seconds = stamp
             self.damaged += frame.is_corrupt
             self.count += 1
             self.end = seconds + (float(frame.duration * frame.time_base) if frame.duration else step)
-            pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
-            yield Frame(self.count, seconds, _upright(pixels, frame.rotation))
+            if frame.rotation != rotation:  # not of every frame: PyAV keeps some memory each time
+                rotation, matrix = frame.rotation, _matrix(frame)
+            yield Frame(self.count, seconds, _upright(pixels, matrix))
 
     def _shape(self, frame: Any) -> tuple[int, int]:
         """Width and height in square pixels: those of old formats are wider or narrower than high."""
         wide = float(self.stream.sample_aspect_ratio or 1)
+        if not 1 / _WIDEST <= wide <= _WIDEST:  # nonsense
+            wide = 1
         return (
             (round(frame.width * wide), frame.height)
             if wide >= 1
@@ -162,30 +200,51 @@ class _Frames:
         """What to say of the video at its end; None if all was well."""
         if not self.count:
             return f"no frame can be decoded ({self.error or 'it holds none'})"
-        said, told = None, self._told()
-        if told is not None and told - self.end > _SHORTER:
+        said, (told, exact) = None, self._told()
+        shorter = min(_SHORTER, max(1.5 * self.step, told / 10)) if exact else _SHORTER
+        if told - self.end > shorter:
             said = f"cut off: its header tells of {told:.2f} s"
+        elif self.container.format.name == "mpegts" and all(self.container.size % size for size in _PACKETS):
+            said = "cut off: it ends within a packet"
         elif self.damaged:
             said = f"damaged in places ({self.damaged} found)"
         elif self.error:
             said = f"cannot be read to its end ({self.error})"
         return said and f"{said}; its {self.count} frames up to {self.end:.2f} s are kept"
 
-    def _told(self) -> float | None:
-        """Seconds that the video lasts, as the file says; None if it does not say it of this stream."""
-        if self.stream.duration:
-            return float(self.stream.duration * self.stream.time_base)
-        parts = self.stream.metadata.get("DURATION", "").split(":")  # Matroska's, 00:00:02.000000000
+    def _told(self) -> tuple[float, bool]:
+        """Seconds that the video lasts, as the file says, 0 if it does not; and whether to a frame or so."""
+        # Matroska tells the time of the end, not how long it lasts: 00:00:02.000000000
+        begin = (self.begin or 0.0) if "matroska" in self.container.format.name else 0.0
+        parts = self.stream.metadata.get("DURATION", "").split(":")
         if len(parts) == 3 and all(part.replace(".", "", 1).isdecimal() for part in parts):
-            return sum(float(part) * unit for part, unit in zip(parts, (3600, 60, 1), strict=True))
+            hours, minutes, seconds = map(float, parts)
+            return 3600 * hours + 60 * minutes + seconds - begin, True
+        if self.stream.duration:
+            return float(self.stream.duration * self.stream.time_base), "mp4" in self.container.format.name
         alone = len(self.container.streams) == 1 and self.container.duration
-        return self.container.duration / 1e6 if alone else None
+        return (self.container.duration / 1e6 - begin if alone else 0.0), False
 
 
-def _upright(pixels: npt.NDArray[Any], rotation: int) -> npt.NDArray[np.uint8]:
-    """A frame turned by what the file says, counter-clockwise in degrees."""
-    turns = round(rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else np.asarray(pixels, np.uint8)
+def _matrix(frame: Any) -> tuple[int, ...]:
+    """How a frame is to be shown: (a, b, c, d), by which (x, y) becomes (a x + c y, b x + d y)."""
+    try:
+        stored = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV does not know all kinds of what may be beside it
+        return ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))[round(frame.rotation / 90) % 4]
+    if stored is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d, *_ = np.frombuffer(stored, np.int32).tolist()
+    return a, b, c, d
+
+
+def _upright(pixels: npt.NDArray[Any], matrix: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """A frame (H, W, 3) turned and mirrored by a matrix, to the nearest quarter of a turn."""
+    a, b, c, d = matrix
+    turned = abs(b) + abs(c) > abs(a) + abs(d)
+    down, right = (b, c) if turned else (d, a)
+    shown = pixels.swapaxes(0, 1) if turned else pixels
+    return np.ascontiguousarray(shown[:: -1 if down < 0 else 1, :: -1 if right < 0 else 1])
 
 
 def _said(error: Exception) -> str:
