@@ -1,31 +1,35 @@
 """The demo's server: whom it answers, what becomes of files, and what is left at the end."""
 
+import copy
 import csv
 import http.client
 import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from functools import partialmethod
 
 import numpy as np
 import pytest
 from filelock import FileLock
-from media import ROOT, tiny_predictor, write_video
+from media import ROOT, TINY, write_run, write_video
 from omegaconf import OmegaConf
 from PIL import Image
 
 import aunet.demo
+from aunet import config
 from aunet.cli import main
 from aunet.demo.jobs import own_folder
-from aunet.demo.server import serving
+from aunet.demo.server import DemoServer, serving
 from aunet.facs import AFFWILD2
-from aunet.predict import Options
+from aunet.predict import Options, load
 
 CROPS = np.random.default_rng(0).integers(0, 256, (6, 112, 112, 3), np.uint8)
 AS_CROPS = Options(crops=True)
@@ -33,9 +37,25 @@ ABOUT = {"title": "ours <1>", "note": "It has seen rendered faces only."}
 MOST = 300_000
 
 
+@pytest.fixture(scope="module")
+def loaded(affwild2, tmp_path_factory):
+    """A run folder and its predictor, not to be changed."""
+    cfg = config.compose(["data=affwild2", f"data.root={affwild2}", "weights=none", TINY])
+    run = write_run(tmp_path_factory.mktemp("demo") / "run", cfg)
+    return run, load(run, "cpu")
+
+
 @pytest.fixture
-def predictor(tmp_path, compose):
-    return tiny_predictor(tmp_path / "run", compose)
+def predictor(loaded, tmp_path):
+    """Of one's own, with its run folder."""
+    shutil.copytree(loaded[0], tmp_path / "run")
+    return copy.copy(loaded[1])
+
+
+@pytest.fixture(autouse=True)
+def _ends_at_once(monkeypatch):
+    """Servers look every half a second whether they are to end."""
+    monkeypatch.setattr(DemoServer, "serve_forever", partialmethod(DemoServer.serve_forever, 0.02))
 
 
 @pytest.fixture

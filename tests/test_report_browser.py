@@ -1,24 +1,15 @@
 """The report of a real sweep, opened in a browser: in a Chromium that is installed."""
 
-import os
-import shutil
-
 import hydra
 import pytest
+from chromium import needs_chromium, windows
 
 from aunet.config import CONF
 from aunet.report import write_report
 from aunet.results import read_table
 from aunet.train import train
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = os.environ.get("AUNET_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: `make test-browser`, or AUNET_CHROMIUM=FILE"),
-    pytest.mark.filterwarnings("ignore"),
-]
+pytestmark = [needs_chromium, pytest.mark.filterwarnings("ignore")]
 
 TABLE, AUS = (
     "table:has(caption:text-is('Result'))",
@@ -62,34 +53,11 @@ def file(sweep, tmp_path_factory):
     return out
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
 @pytest.fixture
 def opened(browser, file):
-    """Opens the page in a window of some size; until the end nothing may go wrong or be asked for."""
-    contexts, complaints, asked = [], [], []
-
-    def open_page(width=1280, **options):
-        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(file.as_uri())
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
-    assert asked
+    """Opens the page in a window of some size; nothing may be asked for."""
+    with windows(browser, file.as_uri(), 900) as (open_page, asked):
+        yield open_page
     assert {url for url in asked if not url.startswith("data:")} == {file.as_uri()}
 
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from aunet.data.faults import one_line
 from aunet.demo.summary import summary
 from aunet.drawing import Drawing
 from aunet.predict import Options, Predictor
-from aunet.predict.frames import one_line
 from aunet.predict.inputs import FileInput
 from aunet.progress import listening
 

@@ -122,8 +122,9 @@ function inWords(found) {
   if (found.kind === "picture") return `${many} in the picture.`;
   const missing = found.empty ? `, ${found.empty} of them without a face` : "";
   const left = found.more ? ` The ${found.faces.length} seen most often are shown.` : "";
-  return `${many} in ${found.frames} frames up to ${found.seconds.toFixed(2)} s${missing}. ` +
-    `A person who was out of sight counts as another face.${left}`;
+  const again = faces > 1 ? " A person who was out of sight for more than a second counts as another face." : "";
+  return `${many} in ${found.frames === 1 ? "1 frame" : `${found.frames} frames`} ` +
+    `up to ${found.seconds.toFixed(2)} s${missing}.${again}${left}`;
 }
 
 function pictures(found, files) {
@@ -162,7 +163,7 @@ function tableOf(face, kind) {
     return element("tr", { className: au.share >= 0.5 ? "present" : "" }, name, element("td", {}, bar),
       element("td", { className: "number", textContent: au.prob.toFixed(2) }), element("td", { textContent: is }));
   });
-  const caption = `Face ${face.face}` + (video ? `, in ${face.frames} frames` : "");
+  const caption = `Face ${face.face}` + (video ? `, in ${face.frames === 1 ? "1 frame" : `${face.frames} frames`}` : "");
   return element("table", {}, element("caption", { textContent: caption }),
     element("thead", {}, head), element("tbody", {}, ...rows));
 }

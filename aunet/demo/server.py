@@ -199,9 +199,9 @@ class Handler(BaseHTTPRequestHandler):
         with content:
             size = content.seek(0, 2)
             first, last = 0, size - 1
-            asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+            asked = re.fullmatch(r"bytes=(\d{1,18})-(\d{0,18})", self.headers.get("Range", ""))
             headers = {"Accept-Ranges": "bytes", "Content-Security-Policy": _POLICY_OF_RESULTS}
-            if asked and int(asked[1]) < size:
+            if asked and int(asked[1]) <= min(last, int(asked[2] or last)):
                 first, last = int(asked[1]), min(last, int(asked[2] or last))
                 headers["Content-Range"] = f"bytes {first}-{last}/{size}"
             status = HTTPStatus.PARTIAL_CONTENT if "Content-Range" in headers else HTTPStatus.OK

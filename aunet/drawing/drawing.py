@@ -10,7 +10,7 @@ from aunet.drawing.rows import Rows
 from aunet.drawing.timeline import check_timeline, draw_timeline
 from aunet.metrics import THRESHOLD
 from aunet.predict import Options, Postprocess, Predictor
-from aunet.predict.inputs import FileInput, find_inputs
+from aunet.predict.inputs import FileInput, check_is_no_input, find_inputs
 from aunet.predict.options import DEFAULTS
 
 
@@ -55,6 +55,8 @@ class Drawing:
                 f"an overlay and a timeline are of one picture or video, and {len(files)} files are given"
                 + (" beside a data set" if overrides else "")
             )
+        for out in filter(None, (self.timeline, self.overlay)):
+            check_is_no_input(out, files)
         if self.timeline:
             check_timeline(self.timeline, files[0].path)
         if self.overlay:

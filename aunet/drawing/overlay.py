@@ -23,8 +23,8 @@ from aunet.runs import check_place, replacing
 
 PICTURES, VIDEOS = (".png", ".jpg", ".jpeg"), (".mp4",)
 
-_TICKS = 90_000
-"""Of a second: what time stamps of videos are counted in."""
+_TICKS = 10_000
+"""Of a second: what time stamps are counted in. Of finer ones MP4 holds no pause of some hours."""
 
 _OPTIONS = {"preset": "veryfast", "crf": "20"}
 
@@ -33,8 +33,7 @@ def check_overlay(out: Path, file: Path) -> None:
     """Refuses what could not be written, before any work is done.
 
     Raises:
-        ValueError: The suffix of the overlay is not one for that file, it is the file itself, or there is no
-            folder for it.
+        ValueError: The suffix of the overlay is not one for that file, or there is no folder for it.
         OSError: The file cannot be read.
     """
     is_picture = read_picture(file) is not None
@@ -42,8 +41,6 @@ def check_overlay(out: Path, file: Path) -> None:
     if out.suffix.lower() not in suffixes:
         kind = "picture" if is_picture else "video"
         raise ValueError(f"{out}: the overlay of a {kind} must end in {' or '.join(suffixes)}")
-    if out.exists() and out.samefile(file):
-        raise ValueError(f"{out} is the input itself: give the overlay another name")
     check_place(out)
 
 
@@ -68,7 +65,7 @@ def draw_overlay(
         crops: Frames are aligned crops.
 
     Raises:
-        InputError: The file cannot be read any more.
+        InputError: The file cannot be read any more, or FFmpeg cannot write what is drawn.
     """
     found, attention = extent(rows()), Attention(predictor)
 
@@ -88,14 +85,19 @@ def draw_overlay(
         with replacing(out) as temporary:
             drawn(sheet_for(picture), picture, next(by_frame(rows()))).save(temporary, quality=92)
         return
+    import av
+
     with replacing(out) as temporary, progress("drawing", found.frames, "frames") as advance:
         sheet, count = None, 0
-        with contextlib.closing(_Film(temporary)) as film:
-            for frame, of_frame in zip(_frames(file), by_frame(rows()), strict=False):
-                sheet = sheet or sheet_for(frame.pixels)
-                film.add(drawn(sheet, frame.pixels, of_frame), frame.seconds)
-                count += 1
-                advance(1)
+        try:
+            with contextlib.closing(_Film(temporary)) as film:
+                for frame, of_frame in zip(_frames(file), by_frame(rows()), strict=False):
+                    sheet = sheet or sheet_for(frame.pixels)
+                    film.add(drawn(sheet, frame.pixels, of_frame), frame.seconds)
+                    count += 1
+                    advance(1)
+        except av.FFmpegError as error:  # of sizes and pauses that the format does not hold
+            raise InputError(shown(out), f"cannot be written ({error.strerror or error})") from None
         if count < found.frames:
             raise InputError(shown(file), f"only {count} of {found.frames} frames could be read again")
 

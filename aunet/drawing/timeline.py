@@ -2,7 +2,6 @@
 
 import logging
 import math
-import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextToPath
 
+from aunet.data.faults import one_line
 from aunet.drawing.rows import MOST_FACES, Rows
-from aunet.predict.frames import one_line
 from aunet.predict.images import read_picture
 from aunet.report.svg import STYLE
 from aunet.runs import check_place, replacing
@@ -26,6 +27,9 @@ BINS = 800
 """Most steps of time that are told apart: about one for each pixel of the width."""
 
 _PRESENT, _LINE, _SPREAD, _AWAY = "#0072b2", "#1a1a1a", "#9a9a9a", "#f0f0f0"
+
+_ROOM = 600.0
+"""Points that a title may take of the 720: the reader's font may be wider than the one that is measured."""
 
 _FLOOR, _RISE = 0.22, 0.7
 """Of a strip's height: where probability 0 is, and how far above it 1; below, what is present is marked."""
@@ -88,14 +92,14 @@ def draw_timeline(
     shown = faces[:MOST_FACES]
     left = len(faces) - len(shown)
     if left:
-        log.warning(f"{out}: {left} faces that were seen more briefly than {len(shown)} others are left out")
+        log.warning(f"{out}: {left} faces are left out, seen in no more frames than the {len(shown)} shown")
     courses = follow(rows(), edges, shown)
-    figure = _figure(name, edges, courses, aus, thresholds, left)
     with mpl.rc_context(), warnings.catch_warnings(), replacing(out) as temporary:
         # matplotlib's font is only measured with; what it lacks, the reader's has.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         # Text stays text, in the reader's own font, and equal rows give equal bytes.
         mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "timeline"})
+        figure = _figure(name, edges, courses, aus, thresholds, left)
         figure.savefig(temporary, format="svg", metadata={"Date": None, "Title": f"AUs over time: {name}"})
 
 
@@ -188,7 +192,8 @@ def _figure(
     thresholds: npt.NDArray[np.floating],
     left: int,
 ) -> Figure:
-    strip, head, foot, between = 0.3, 0.95, 0.6, 0.45
+    words = _words(edges, left)
+    strip, head, foot, between = 0.3, 0.95 + 0.16 * words.count("\n"), 0.6, 0.45
     panel = strip * len(aus)
     panels = max(1, len(courses))
     width, height = 10.0, head + foot + panels * panel + (panels - 1) * between
@@ -196,9 +201,9 @@ def _figure(
         mpl.rcdefaults()  # whatever the user's matplotlibrc says
         mpl.rcParams.update(STYLE)
         figure = Figure(figsize=(width, height))
-        said = "\n".join(textwrap.wrap(name, 90, max_lines=1, placeholder=" …")) or name[:90]
-        figure.text(0.06, 1 - 0.28 / height, f"Action Units over time: {said}", size=11, weight="bold")
-        figure.text(0.06, 1 - 0.5 / height, _words(edges, left), size=8.5)
+        title = _fitting("Action Units over time: ", name, FontProperties(size=11, weight="bold"))
+        figure.text(0.06, 1 - 0.28 / height, title, size=11, weight="bold")
+        figure.text(0.06, 1 - 0.38 / height, words, size=8.5, va="top")
         for number, course in enumerate(courses):
             bottom = height - head - (number + 1) * panel - number * between
             axes = figure.add_axes((0.06, bottom / height, 0.92, panel / height))
@@ -211,18 +216,27 @@ def _figure(
     return figure
 
 
+def _fitting(begin: str, name: str, font: FontProperties) -> str:
+    """A line that names a file, whose name is cut in its middle to what fits."""
+    for kept in range(len(name), 0, -1):
+        said = name if kept == len(name) else f"{name[: (kept + 1) // 2]}…{name[len(name) - kept // 2 :]}"
+        if TextToPath().get_text_width_height_descent(begin + said, font, ismath=False)[0] <= _ROOM:
+            return begin + said
+    return begin
+
+
 def _words(edges: npt.NDArray[np.float64], left: int) -> str:
-    """What the drawing means."""
-    step = (
-        f" A step is {edges[1] - edges[0]:.3g} s; grey spans its least to its most."
-        if len(edges) > BINS
-        else ""
-    )
-    more = f" {left} faces that were seen more briefly are left out." if left else ""
-    return (
+    """What the drawing means, in one line or two."""
+    words = (
         "Strips from 0 to 1; line: probability, dots: threshold, thick blue bar: present, "
-        f"hatched: nothing known of the face.{step}{more}"
+        "hatched: nothing known of the face."
     )
+    more = []
+    if len(edges) > BINS:
+        more.append(f"A step is {edges[1] - edges[0]:.3g} s; grey spans its least to its most.")
+    if left:
+        more.append(f"Left out: {left} faces, seen in no more frames than these.")
+    return f"{words}\n{' '.join(more)}" if more else words
 
 
 def _panel(
@@ -260,7 +274,8 @@ def _panel(
     axes.set_ylim(0, len(aus))
     axes.set_xlim(edges[0], edges[-1])
     axes.grid(False, axis="y")
-    axes.set_title(f"face {course.face}, in {course.frames} frames", loc="left", weight="bold")
+    many = "1 frame" if course.frames == 1 else f"{course.frames} frames"
+    axes.set_title(f"face {course.face}, in {many}", loc="left", weight="bold")
     if edges[-1] >= 600:
         axes.xaxis.set_major_formatter(lambda seconds, _: _clock(seconds))
 

@@ -22,7 +22,7 @@ from aunet.overlays import overlay
 from aunet.predictions import grouped_predictions, places
 from aunet.rows import Row, Table
 from aunet.runs import RunError
-from aunet.train import load, load_data
+from aunet.trained import load, load_data
 
 KINDS = (
     ("present, detected", True, True),
