@@ -17,13 +17,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from omegaconf import OmegaConf
 
 from aunet.cells import Cell, State, cells_at
 from aunet.data.datamodule import FrameDataModule
 from aunet.data.faults import Faults
 from aunet.data.frames import FrameTable
-from aunet.data.rendered import render
+from aunet.data.rendered import alignment, render
 from aunet.data.rendered.behaviour import FRAMES_PER_SECOND
 from aunet.host import describe_host
 from aunet.metrics import THRESHOLD, f1_per_au
@@ -35,7 +34,7 @@ from aunet.runs import RunError, replacing, source_commit
 from aunet.statistics import Counts, Difference, compare, holm, video_counts
 from aunet.submit.run import answer, crop_probs
 from aunet.thresholds import Labels, Probs
-from aunet.train import data_module, load
+from aunet.trained import data_module, load, read_config
 
 VIDEOS = {"train": 1, "val": 100}
 """The reader wants both splits; only "val" is looked at."""
@@ -93,14 +92,14 @@ def validation_rate(cell: Cell) -> float:
     Raises:
         RunError: They were not rendered, or show the people that post-processing is measured on.
     """
-    prepare = OmegaConf.load(cell.folder / "config.yaml").data.get("prepare") or {}
+    prepare = read_config(cell.folder)["data"].get("prepare") or {}
     if "stride" not in prepare:
         raise RunError(f"{cell.folder} has seen no rendered faces: take a run that has")
     if prepare.get("seed") == SEED:
         raise RunError(
             f"{cell.folder} was trained on the people of data.prepare.seed={SEED}: take another run"
         )
-    return FRAMES_PER_SECOND / float(prepare.stride)
+    return FRAMES_PER_SECOND / float(prepare["stride"])
 
 
 def hide(table: FrameTable) -> npt.NDArray[np.bool_]:
@@ -206,7 +205,8 @@ def run(places: Sequence[Path], root: Path) -> tuple[str, dict[str, Any]]:
     cells = find_cells(places)
     for cell in cells:
         validation_rate(cell)
-    render(root, videos=VIDEOS, frames_per_video=FRAMES, stride=STRIDE, seed=SEED)
+    aligned = alignment(read_config(cells[0].folder)["data"]["prepare"])
+    render(root, videos=VIDEOS, frames_per_video=FRAMES, stride=STRIDE, seed=SEED, **aligned)
     runs = []
     for cell in cells:
         probs, table = predict(cell, root)

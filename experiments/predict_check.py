@@ -2,7 +2,7 @@
 
 ``python experiments/predict_check.py RUN``. RUN is a run on rendered faces. Two people whom it has not seen
 move through each scene (``scenes.py``); the scene becomes a video, goes through ``aunet.load(RUN).predict``,
-and is compared with the aligned crops of the same faces, as the rendered data set would hold them. Between
+and is compared with the aligned crops of the same faces, as the run's data set would hold them. Between
 the two stand crops that are cut out of the video where the original ones are: what they lose is lost to video
 and resampling, the rest to detection and alignment. Intervals are of 95% over the scenes. Beside the figures
 it leaves a picture to look at: a frame of each scene with what was found, and below it the original crops and
@@ -11,10 +11,12 @@ those that were cut out.
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,13 +26,14 @@ from videos import write_video
 
 import aunet
 from aunet import statistics
-from aunet.data.rendered import behaviour
+from aunet.data.rendered import alignment, behaviour
 from aunet.facs import CROP_SIZE
 from aunet.metrics import f1_per_au
 from aunet.predict import Columns, Options, Predictor, align
 from aunet.predict.rows import POINTS
 from aunet.predict.video import read_video
 from aunet.statistics import Counts, video_counts
+from aunet.trained import read_config
 
 NEAR = 0.5
 """Of the distance between the eyes, how far a face may be from where it is and still be this one."""
@@ -62,7 +65,12 @@ def main() -> None:
     parser.add_argument("--every", type=int, nargs="+", default=[1, 5], help="values of --detect-every")
     parser.add_argument("--out", type=Path, default=Path("runs/predict_check.json"))
     options = parser.parse_args()
-    figures, sheet = check(aunet.load(options.run), options.scenes, options.frames, options.every)
+    try:
+        aligned = alignment(read_config(options.run)["data"].get("prepare"))
+        predictor = aunet.load(options.run)
+    except (RuntimeError, ValueError) as error:
+        sys.exit(f"{options.run}: {error}")
+    figures, sheet = check(predictor, options.scenes, options.frames, options.every, aligned)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(options.out.with_suffix(".jpg"), quality=90)
     options.out.write_text(json.dumps(figures, indent=1) + "\n")
@@ -71,16 +79,16 @@ def main() -> None:
 
 
 def check(
-    predictor: Predictor, scenes: int, frames: int, everies: Sequence[int]
+    predictor: Predictor, scenes: int, frames: int, everies: Sequence[int], aligned: Mapping[str, Any]
 ) -> tuple[dict[str, float], Image.Image]:
-    """The figures, by name, and the picture."""
+    """The figures, by name, and the picture; ``aligned`` says how crops are, as ``two_people`` takes it."""
     rng = np.random.default_rng(11)
     intensities = behaviour.plan_intensities(2 * scenes, frames, STRIDE, rng)
     labels, crops, in_place, shown = [], [], [], []
     found = {every: Found() for every in everies}
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(scenes):
-            seen = list(two_people(seed, frames, intensities[2 * seed : 2 * seed + 2]))
+            seen = list(two_people(seed, frames, intensities[2 * seed : 2 * seed + 2], **aligned))
             video = write_video(Path(folder) / "scene.mp4", (one.pixels for one in seen), fps=FPS, crf="20")
             for every in everies:
                 table = predictor.predict(video, Options(detect_every=every))

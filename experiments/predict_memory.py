@@ -96,6 +96,7 @@ def write_run(folder: Path) -> Path:
     module = instantiate(cfg.model, _convert_="all")
     OmegaConf.save(cfg, folder / "config.yaml")
     torch.save({"state_dict": module.state_dict()}, folder / "best.ckpt")
+    (folder / "metrics.json").write_text("{}")
     return folder
 
 

@@ -15,10 +15,13 @@ import simplejpeg
 from PIL import Image
 
 from aunet.data.rendered import behaviour, camera, scene
+from aunet.data.rendered.dataset import LANDMARK_NOISE
 from aunet.data.rendered.head import load_head, stacked_actions
 from aunet.data.rendered.people import make_person
-from aunet.data.rendered.track import LANDMARK_NOISE
+from aunet.data.rendered.track import Landmarks
+from aunet.data.rendered.view import five_points
 from aunet.facs import CROP_SIZE
+from aunet.predict.align import similarity, template
 
 MARGIN = 48
 """Pixels of the crop that are rendered around it, hair, ears and neck; whole blocks of its JPEG."""
@@ -37,7 +40,7 @@ class SceneFrame:
         crops: (p, 112, 112, 3), the aligned crops of the same faces, as the rendered data set has them.
         labels: (p, 12) occurrence of facs.AFFWILD2.
         placed: (p, 2, 3) from each crop to the picture.
-        landmarks: (p, 5, 2) of the faces at rest, in pixels of the picture.
+        landmarks: (p, 5, 2) that align the crops, in pixels of the picture.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -48,14 +51,22 @@ class SceneFrame:
 
 
 def two_people(
-    seed: int, frames: int, intensities: npt.NDArray[np.float32] | None = None
+    seed: int,
+    frames: int,
+    intensities: npt.NDArray[np.float32] | None = None,
+    landmarks: Landmarks = "moving",
+    landmark_noise: float = LANDMARK_NOISE,
 ) -> Iterator[SceneFrame]:
     """A scene in which two people move, change size and tilt; in every other one they change sides.
+
+    Heads move smoothly; crops shake against them as those of the data set do.
 
     Args:
         seed: Draws people, light, behaviour and ways.
         frames: Length, at FPS.
         intensities: (2, frames, 12) of the AUs; drawn if None.
+        landmarks: Whose points align the crops, as ``aunet.data.rendered.render`` takes it.
+        landmark_noise: Of these points, likewise.
     """
     rng = np.random.default_rng([7, seed])
     head, actions = load_head(), stacked_actions()
@@ -73,27 +84,30 @@ def two_people(
     wall = Image.fromarray(camera.to_srgb(setting.background).astype(np.uint8)).resize((WIDTH, HEIGHT))
     for k in range(frames):
         picture = np.asarray(wall, np.float32)
-        crops, landmarks = [], []
+        crops, placed, marks = [], [], []
         for p in range(2):
-            noise = rng.normal(0, LANDMARK_NOISE, (5, 2)).astype(np.float32)
-            seen = scene.render_frame(head, actions, people[p], wide, poses[p][k], noise, MARGIN)
+            noise = rng.normal(0, landmark_noise, (5, 2)).astype(np.float32)
+            seen = scene.render_frame(head, actions, people[p], wide, poses[p][k], landmarks, noise, MARGIN)
             head_shot = simplejpeg.decode_jpeg(
                 camera.encode(camera.expose(seen.linear, setting, rng), setting.quality)
             )
             crops.append(head_shot[MARGIN:-MARGIN, MARGIN:-MARGIN])
-            landmarks.append(_moved(places[k, p], seen.landmarks))
-            picture = _with_head(picture, head_shot, places[k, p])
+            at_rest = seen.view.pixels(seen.view.turned(five_points(head, people[p].vertices))) - MARGIN
+            steady = similarity(at_rest[None], template())[0]
+            placed.append(places[k, p] @ np.vstack([steady, (0, 0, 1)]))
+            marks.append(_moved(placed[p], seen.landmarks))
+            picture = _with_head(picture, head_shot, placed[p])
         yield SceneFrame(
             np.clip(np.rint(picture), 0, 255).astype(np.uint8),
             np.stack(crops),
             (intensities[:, k] >= behaviour.LABEL_THRESHOLD).astype(np.int8),
-            places[k],
-            np.stack(landmarks),
+            np.stack(placed),
+            np.stack(marks),
         )
 
 
 def _ways(rng: np.random.Generator, frames: int, crossing: bool) -> npt.NDArray[np.float64]:
-    """(frames, 2, 2, 3) similarities from the crop of each person to the picture."""
+    """(frames, 2, 2, 3) from a crop that is aligned on each face at rest, without noise, to the picture."""
     t = np.arange(frames) / FPS
     out = np.empty((frames, 2, 2, 3))
     for p in range(2):

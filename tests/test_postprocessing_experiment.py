@@ -33,7 +33,9 @@ def runs(tmp_path):
     """Two seeds of a row, as of runs on rendered faces."""
     folders = [write_run(tmp_path / "sweep", "a", seed) for seed in (0, 1)]
     for folder in folders:
-        (folder / "config.yaml").write_text("data: {prepare: {stride: 15, seed: 0}}\n")
+        (folder / "config.yaml").write_text(
+            "data: {prepare: {stride: 15, seed: 0, landmarks: moving, landmark_noise: 1.5}}\n"
+        )
     return folders
 
 
@@ -142,11 +144,12 @@ def test_smoothing_and_filling_help_where_noise_is_all_there_is_to_remove(runs):
 
 def test_table_is_printed_and_written_and_runs_stay_as_they_are(runs, tmp_path, monkeypatch, capsys):
     table, asked = faces(noise), []
-    monkeypatch.setattr(script, "render", lambda root, **arguments: asked.append((root, arguments["seed"])))
+    monkeypatch.setattr(script, "render", lambda root, **arguments: asked.append((root, arguments)))
     monkeypatch.setattr(script, "predict", lambda cell, root: (np.full((len(table), 3), 0.7), table))
     before = {file: file.stat().st_mtime_ns for run in runs for file in run.iterdir()}
     command(monkeypatch, runs[0].parent, "--data", tmp_path / "faces", "--out", tmp_path / "out")
-    assert asked == [(tmp_path / "faces", 1)]
+    assert asked[0][0] == tmp_path / "faces"
+    assert asked[0][1].items() >= {"seed": 1, "landmarks": "moving", "landmark_noise": 1.5}.items()
     text = (tmp_path / "out" / "table.md").read_text()
     written = json.loads((tmp_path / "out" / "table.json").read_text())
     assert capsys.readouterr().out.startswith(text)
@@ -168,6 +171,7 @@ def test_what_cannot_be_measured_is_refused(runs, tmp_path, monkeypatch):
         command(monkeypatch, tmp_path / "nowhere")
     for content, said in (
         ("data: {}", "has seen no rendered faces"),
+        ("data: {prepare: {stride: 15, seed: 0}}", r"data\.prepare\.landmarks is not told"),
         ("data: {prepare: {stride: 15, seed: 1}}", r"trained on the people of data\.prepare\.seed=1"),
     ):
         (runs[0] / "config.yaml").write_text(content)

@@ -28,7 +28,7 @@ from aunet.data.loader import channels_first
 from aunet.export.detector import Detector
 from aunet.facs import CROP_SIZE
 from aunet.host import configure_host
-from aunet.train import load
+from aunet.trained import load
 
 FILES = ("onnx", "int8")
 """Sides that run a file."""
