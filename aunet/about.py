@@ -1,25 +1,22 @@
 """What a finished run says of itself to those who use its network elsewhere: facts of exports and cards."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from aunet.data.rendered.behaviour import FRAMES_PER_SECOND
-from aunet.data.rendered.dataset import MANIFEST, frame_rate
+from aunet.data.rendered.facts import frame_rate, rendered_only
 from aunet.facs import CROP_SIZE, NAMES, TEMPLATE, au_column
 from aunet.metrics import THRESHOLD
 from aunet.predictions import probabilities
 from aunet.runs import RunError, read_json, read_metrics
 from aunet.thresholds import best_threshold, rankings
-from aunet.train import read_config
+from aunet.trained import read_config
 
 _NEEDED = (
     "row", "title", "seed", "aus", "data", "data_fingerprint", "recipe_digest", "config_digest",
     "from_scratch", "training_rates", "training_seconds", "epochs", "parameters", "val/f1",
 )  # fmt: skip
 """What is read of ``metrics.json``, here and by ``aunet.card``."""
-
-_RENDER = "aunet.data.rendered.render"
 
 
 def describe(run_dir: str | Path) -> dict[str, Any]:
@@ -59,7 +56,7 @@ def describe(run_dir: str | Path) -> dict[str, Any]:
         "tuned_thresholds": dict(zip(aus, tuned, strict=True)),
         "data": metrics["data"],
         "data_fingerprint": metrics["data_fingerprint"],
-        "rendered_only": rendered_only(config["data"]),
+        "rendered_only": seen_rendered_only(folder),
         "pretrained": not metrics["from_scratch"],
         "recipe_digest": metrics["recipe_digest"],
         "config_digest": metrics["config_digest"],
@@ -82,21 +79,13 @@ def finished(folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def rendered_only(data: Mapping[str, Any]) -> bool:
-    """Whether a run has seen rendered faces only, as far as its configuration and the data's folder tell.
+def seen_rendered_only(run_dir: str | Path) -> bool:
+    """Whether a run has seen rendered faces only, as recorded in training.
 
-    They are told by their name, by being made where they are missing, or by what rendering leaves in the
-    folder, under whatever name they are read. A mixed set is rendered if all of its parts are.
-
-    Args:
-        data: Group ``data`` of a resolved configuration.
+    Of a run without that record, as far as its configuration and its data tell today.
     """
-    root = Path(data["root"])
-    parts = data["read"].get("parts")
-    if parts:
-        return all(_is_rendered(name, root / part["root"]) for name, part in parts.items())
-    prepare = data.get("prepare") or {}
-    return prepare.get("_target_") == _RENDER or _is_rendered(data["name"], root)
+    recorded = (read_metrics(Path(run_dir)) or {}).get("rendered_only")
+    return rendered_only(read_config(run_dir)["data"]) if recorded is None else bool(recorded)
 
 
 def validation_rate(run_dir: str | Path) -> float:
@@ -104,7 +93,3 @@ def validation_rate(run_dir: str | Path) -> float:
     data = read_config(run_dir)["data"]
     stride = (data.get("prepare") or {}).get("stride")
     return FRAMES_PER_SECOND / stride if stride else frame_rate(data["root"]) or 30.0
-
-
-def _is_rendered(name: str, folder: Path) -> bool:
-    return name.startswith("rendered") or (folder / MANIFEST).exists()

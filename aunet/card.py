@@ -22,7 +22,7 @@ from aunet.report.facts import split_lines
 from aunet.runs import RunError, read_json, read_metrics
 from aunet.statistics import FEW_VIDEOS, Estimate, au_intervals, f1_interval, video_counts
 from aunet.tables import markdown_table
-from aunet.train import read_config
+from aunet.trained import read_config
 
 RARE = 100
 """Validation frames that show an AU, below which its figures are called rough."""

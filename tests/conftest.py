@@ -16,7 +16,10 @@ from aunet.config import CONF
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-MINUTES = ("sweeps", "train", "reproduce", "wandb", "ddp", "store", "tracking", "backbones", "rendered")
+MINUTES = (
+    *("chaos", "sweeps", "reproduce", "train", "wandb", "export", "ddp", "store", "tracking", "backbones"),
+    "rendered",
+)
 """Files of tests that take long: first, so that the processes end at about the same time."""
 
 
@@ -65,3 +68,14 @@ def nobody(tmp_path, monkeypatch) -> Iterator[None]:
     wandb.teardown()
     yield
     wandb.teardown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A Chromium without a window."""
+    from chromium import CHROMIUM, sync_api
+
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield running
+        running.close()

@@ -23,7 +23,8 @@ from torchvision.transforms.v2 import functional as transform
 
 from aunet import backbones
 from aunet.backbones import IMAGENET_MEAN, IMAGENET_STD, ConvNet, EfficientNetLite0, InceptionV3, ResNet50
-from aunet.train import load, train
+from aunet.train import train
+from aunet.trained import load
 from aunet.weights import load_state
 
 CONF = Path(__file__).parents[1] / "conf" / "backbone"

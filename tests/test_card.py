@@ -10,9 +10,10 @@ from omegaconf import OmegaConf
 from run_folders import AUS, predictions, write_run
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from aunet.about import describe, rendered_only
+from aunet.about import describe, seen_rendered_only
 from aunet.card import finished_runs, model_card
 from aunet.cli import main
+from aunet.data.rendered.facts import rendered_only
 from aunet.facs import TEMPLATE
 from aunet.runs import RunError
 
@@ -120,6 +121,14 @@ def test_rendered_only(data, rendered, tmp_path, monkeypatch):
     assert rendered_only(data) is rendered
 
 
+def test_what_training_saw_is_as_it_was_recorded(write, tmp_path, monkeypatch):
+    """Wherever one asks from, and whatever lies at the data's place now."""
+    monkeypatch.chdir(tmp_path)
+    assert seen_rendered_only(write("a", rendered_only=True))
+    assert not seen_rendered_only(write("b", overrides=["data.name=rendered"], rendered_only=False))
+    assert seen_rendered_only(write("c", overrides=["data.name=rendered"]))
+
+
 def test_first_line_says_when_only_rendered_faces_were_seen(write, tmp_path):
     real = model_card([write("real")]).splitlines()
     assert real[0] == "# the real"
@@ -181,7 +190,7 @@ def test_limits_name_what_the_figures_do_not_carry(write):
     assert re.search(r"Not shown to be better than calling the AU always present: .*AU2", limits)
     assert "One training run" in limits
     assert "move" not in limits  # no loss weights
-    assert "moves all probabilities up" in model_card([write("b", pos_weight=[3.0, 2.0, 1.0])])
+    assert "up where the weight is above 1" in model_card([write("b", pos_weight=[3.0, 2.0, 1.0])])
 
 
 def test_an_au_that_is_never_labelled_has_no_figures(write):

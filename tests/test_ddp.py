@@ -35,6 +35,7 @@ from aunet.companions import in_step
 from aunet.data.faults import DataError
 from aunet.data.loader import EpochBatches
 from aunet.devices import Place, Termination, first_place
+from aunet.dynamics import NORM, RATIO
 from aunet.parallel import WholeBatchNorm, whole_batch, whole_batch_norms
 from aunet.runs import RunError
 from aunet.train import train
@@ -400,7 +401,9 @@ def test_run_on_two_devices_is_the_run_on_one(compose, uneven, tmp_path, monkeyp
     for ours, theirs in zip(history(folder), history(Path(one.out_dir)), strict=True):
         assert ours.keys() == theirs.keys() >= {"train/loss", "val/loss", "val/f1", "val/f1/AU26"}
         for key in theirs.keys() - {"seconds"}:
-            assert ours[key] == pytest.approx(theirs[key], abs=1e-4), key
+            # The gradient of one step jumps where rounding switches a unit on or off.
+            apart = {"rel": 0.02} if key in (NORM, RATIO) else {"abs": 1e-4}
+            assert ours[key] == pytest.approx(theirs[key], **apart), key
     ours, theirs = (np.load(Path(cfg.out_dir) / "predictions.npz") for cfg in (two, one))
     assert len(ours["logits"]) == 15
     np.testing.assert_allclose(ours["logits"], theirs["logits"], atol=1e-4)

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from interrupting import interrupted
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.plugins.precision import MixedPrecision
-from test_train import SMALL_BASELINE, interrupted
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -306,7 +306,7 @@ def test_runs_with_and_without_are_the_same_run(compose):
 
 
 def test_features_of_a_frozen_backbone_leave_it_out(compose):
-    cfg = compose(*SMALL_BASELINE, "logger=csv", "dynamics_every=2")
+    cfg = compose("experiment=table1/baseline", "classifier.hidden=[16,16]", "logger=csv", "dynamics_every=2")
     train(cfg)
     with (Path(cfg.out_dir) / "csv" / "metrics.csv").open(newline="") as file:
         columns = next(csv.reader(file))
@@ -322,6 +322,7 @@ def test_interrupted_run_measures_what_the_whole_one_does(compose, monkeypatch, 
     whole, cut = compose(*row, "sweep=whole"), compose(*row, "sweep=cut")
     train(whole)
     interrupted(monkeypatch, cut, 1, batch)
+    train(cut)
     rows = [
         [{k: v for k, v in row.items() if k != "seconds"} for row in history(cfg)] for cfg in (whole, cut)
     ]

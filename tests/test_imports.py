@@ -29,7 +29,7 @@ LAYERS: tuple[set[str], ...] = (
     {"callbacks", "checkpoints", "evaluation", "failures", "cells", "devices", "dynamics"},
     {"companions", "predictions"},
     {"tracking"},
-    {"fitting"},
+    {"fitting", "trained"},
     {"train", "sweeps"},
     {"about"},
     {"command", "results", "status", "repeat", "predict", "submit"},
@@ -43,7 +43,8 @@ LAYERS: tuple[set[str], ...] = (
     {"cli"},
 )
 TORCH_ONLY = {"losses", "schedules", "attention", "weights", "backbones", "network", "parallel", "probe"}
-CONFIG_READERS = {"train", "fitting", "config", "failures", "sweeps", "command", "repeat", "reproduce"}
+CONFIG_READERS = {"train", "trained", "fitting", "config", "failures", "sweeps", "command"}
+CONFIG_READERS |= {"repeat", "reproduce"}
 
 
 def module_name(file):

@@ -63,7 +63,7 @@ def test_sweep_leaves_a_run_for_each_row_and_seed(server, affwild2, tmp_path):
     done = command(
         "train", "--multirun", "experiment=table1/ours,table1/without_attention", "seed=0,1", *SMALL,
         "hydra/launcher=basic", "data=affwild2", f"data.root={affwild2}", f"runs={tmp_path}", "batch_size=4",
-        "bn_momentum=0.1", "epochs=2", "weights=none", "progress=false", "host.threads=1", "log_frames=true",
+        "bn_momentum=0.1", "epochs=1", "weights=none", "progress=false", "host.threads=1", "log_frames=true",
         "logger.best_checkpoint=true",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -113,7 +113,7 @@ def check_table(run: Run, files: dict[str, bytes], row: str) -> None:
 
 
 def test_server_that_dies_midway_costs_nothing(server, compose, monkeypatch, tmp_path, caplog, capsys):
-    cfg = compose("experiment=table1/ours", *SMALL, "logger.finish_timeout=3", "log_frames=true")
+    cfg = compose("experiment=table1/ours", *SMALL, "logger.finish_timeout=1", "log_frames=true")
     original = ActionUnitModule.on_train_epoch_end
 
     def kill(self):
@@ -219,7 +219,7 @@ def test_server_that_does_not_answer_is_given_up(compose, monkeypatch, tmp_path,
     with serving() as server:
         port = server.port
     online(monkeypatch, f"http://127.0.0.1:{port}")  # nobody is there any more
-    cfg = compose("experiment=table1/ours", *SMALL, "logger.init_timeout=1")
+    cfg = compose("experiment=table1/ours", *SMALL, "epochs=1", "logger.init_timeout=1")
     metrics = train(cfg)
     assert caplog.text.count("wandb: the server cannot be used") == 1
     (file,) = offline_runs(Path(cfg.out_dir))

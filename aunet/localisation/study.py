@@ -21,7 +21,7 @@ from aunet.localisation.sheets import write_sheets
 from aunet.progress import progress
 from aunet.results import check_alike, provenance
 from aunet.runs import RunError, source_commit
-from aunet.train import load, load_data, load_untrained
+from aunet.trained import load, load_data, load_untrained
 
 _AT_ONCE = 64
 

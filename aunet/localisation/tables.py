@@ -146,10 +146,12 @@ def markdown(study: Study) -> str:
 
 
 def as_json(study: Study) -> str:
-    """Everything, with nothing rounded."""
+    """Everything, to six decimals; a line for each score."""
     content = asdict(study) | {"notes": notes(study)}
     del content["pictures"]
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+    whole = json.dumps(content, allow_nan=False)
+    short = json.loads(whole, parse_float=lambda digits: round(float(digits), 6))
+    return json.dumps(short).replace("}, {", "},\n{") + "\n"
 
 
 def as_csv(study: Study) -> str:
