@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 _PATIENCE = 10.0
 """Seconds that a process gets to end by itself."""
 
+_asking = threading.Lock()
+
 Further = tuple[BaseProcess, Connection]
 """A further process, and where it tells that it is ready (None) or what went wrong (an exception)."""
 
@@ -69,18 +71,18 @@ def in_step(place: Place, part: Callable[..., object], *arguments: Any) -> Itera
         done.set()
         distributed.destroy_process_group()
         for process, _ in further:
-            process.join(_PATIENCE)
+            _exit_code(process, _PATIENCE)
     except Exception as error:  # whatever it is, the further processes must not be left behind
         done.set()
-        failed = _failure(further) if _lost_contact(error) else None
-        if failed is None:
+        if not _lost_contact(error):
             raise
-        raise failed from error
+        lost = RunError(f"the processes of this run have lost contact ({error}); the same command goes on")
+        raise _failure(further) or lost from error
     finally:
         done.set()
         for process, told in further:
             process.kill()
-            process.join()
+            _exit_code(process, None)
             told.close()
         if distributed.is_initialized() and distributed.get_backend() == "gloo":  # others might wait for ever
             distributed.destroy_process_group()
@@ -142,8 +144,7 @@ def _lost_contact(error: BaseException) -> bool:
 def _failure(further: list[Further]) -> Exception | None:
     """What went wrong in one of the further processes; None if they all are well."""
     deadline = time.monotonic() + _PATIENCE
-    for process, _ in further:
-        process.join(max(0.0, deadline - time.monotonic()))
+    codes = [_exit_code(process, max(0.0, deadline - time.monotonic())) for process, _ in further]
     for _, told in further:
         try:
             while told.poll():
@@ -152,20 +153,32 @@ def _failure(further: list[Further]) -> Exception | None:
                     return failed
         except EOFError:
             continue
-    for rank, (process, _) in enumerate(further, start=1):
-        if process.exitcode:
+    for rank, code in enumerate(codes, start=1):
+        if code:
             return RunError(
-                f"process {rank} of {len(further) + 1} ended without a word (exit code {process.exitcode}; "
+                f"process {rank} of {len(further) + 1} ended without a word (exit code {code}; "
                 f"-9 often means that the memory was full); the same command goes on"
             )
     return None
+
+
+def _exit_code(process: BaseProcess, patience: float | None) -> int | None:
+    """Waits for a process' end, for ``patience`` seconds at most, and gives its exit code; None if it goes on.
+
+    Under a lock: if two threads ask the system for it at once, only one of them is told.
+    """
+    ended = wait([process.sentinel], patience)
+    with _asking:
+        if ended:  # at its last step: the sentinel is closed a moment before
+            process.join()
+        return process.exitcode
 
 
 def _watch(further: list[Further], done: threading.Event) -> None:
     """Ends this process if another one is lost and it does not notice: NCCL would wait for it for ever."""
     while not done.is_set():
         ended = wait([process.sentinel for process, _ in further], 1.0)
-        if ended and any(process.exitcode for process, _ in further) and not done.wait(_PATIENCE):
+        if ended and any(_exit_code(process, 0) for process, _ in further) and not done.wait(_PATIENCE):
             log.error(f"aunet: {_failure(further)}")
             logging.shutdown()
             os._exit(1)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -299,6 +300,24 @@ def test_what_another_process_raised_is_raised(other):
 def test_process_that_ends_in_training_is_named(other):
     other(os._exit, 9, None)
     with pytest.raises(RunError, match="exit code 9"), in_step(Place(0, 2), print):
+        raise LOST
+
+
+def test_every_thread_learns_how_a_process_ended():
+    """The system tells it only once, and both the watching thread and the first's own ask."""
+    context = multiprocessing.get_context("fork")
+    for _ in range(50):
+        process = context.Process(target=os._exit, args=(9,))
+        process.start()
+        with ThreadPoolExecutor(4) as pool:
+            codes = list(pool.map(lambda _, of=process: companions._exit_code(of, 60), range(4)))
+        assert codes == [9] * 4
+
+
+def test_contact_lost_though_no_process_failed_is_named(other, monkeypatch):
+    monkeypatch.setattr(companions, "_PATIENCE", 0.1)
+    other(time.sleep, 600, None)
+    with pytest.raises(RunError, match="have lost contact .*Connection closed"), in_step(Place(0, 2), print):
         raise LOST
 
 
