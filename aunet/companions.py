@@ -163,7 +163,7 @@ def _failure(further: list[Further]) -> Exception | None:
 
 
 def _exit_code(process: BaseProcess, patience: float | None) -> int | None:
-    """Waits for a process' end, for ``patience`` seconds at most, and gives its exit code; None if it goes on.
+    """How a process ended, which it gets ``patience`` seconds for; None if it has not.
 
     Under a lock: if two threads ask the system for it at once, only one of them is told.
     """

@@ -317,7 +317,10 @@ def test_every_thread_learns_how_a_process_ended():
 def test_contact_lost_though_no_process_failed_is_named(other, monkeypatch):
     monkeypatch.setattr(companions, "_PATIENCE", 0.1)
     other(time.sleep, 600, None)
-    with pytest.raises(RunError, match="have lost contact .*Connection closed"), in_step(Place(0, 2), print):
+    with (
+        pytest.raises(RunError, match=r"have lost contact .*Connection closed"),
+        in_step(Place(0, 2), print),
+    ):
         raise LOST
 
 

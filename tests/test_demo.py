@@ -27,7 +27,8 @@ import aunet.demo
 from aunet import config
 from aunet.cli import main
 from aunet.demo.jobs import own_folder
-from aunet.demo.server import DemoServer, serving
+from aunet.demo.server import DemoServer
+from aunet.demo.serving import serving
 from aunet.facs import AFFWILD2
 from aunet.predict import Options, load
 

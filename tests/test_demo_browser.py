@@ -10,7 +10,7 @@ from media import tiny_predictor, write_video
 from PIL import Image
 from skimage.data import astronaut
 
-from aunet.demo.server import serving
+from aunet.demo.serving import serving
 from aunet.predict import Options
 from aunet.progress import progress
 

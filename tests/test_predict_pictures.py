@@ -16,9 +16,9 @@ from skimage.data import astronaut
 from aunet.cli import main
 from aunet.drawing import Drawing, draw_timeline
 from aunet.drawing.attend import Attention, lay_over
+from aunet.drawing.courses import BINS, follow, steps
 from aunet.drawing.overlay import draw_overlay
 from aunet.drawing.rows import MOST_FACES, Places, by_frame, extent
-from aunet.drawing.timeline import BINS, follow, steps
 from aunet.facs import AFFWILD2, TEMPLATE
 from aunet.localisation.maps import look
 from aunet.predict import Options, load

@@ -10,25 +10,18 @@ import contextlib
 import hmac
 import json
 import logging
-import os
 import re
 import secrets
-import signal
 import socketserver
-import threading
-import time
 import urllib.parse
-from collections.abc import Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 from jinja2 import Environment
 
-from aunet.demo.jobs import RESULTS, BusyError, Job, Jobs, own_folder
-from aunet.predict import Options, Predictor
+from aunet.demo.jobs import RESULTS, BusyError, Job, Jobs
 
 log = logging.getLogger(__name__)
 
@@ -241,47 +234,3 @@ class Handler(BaseHTTPRequestHandler):
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-
-
-@contextlib.contextmanager
-def serving(
-    predictor: Predictor, options: Options, about: dict[str, str], port: int, most_bytes: int
-) -> Iterator[DemoServer]:
-    """A server that answers in a thread until the end, and then deletes everything.
-
-    Args:
-        predictor: Tells the AUs.
-        options: How files are looked at.
-        about: Values for the page: ``title``, ``note``.
-        port: 0 for any that is free.
-        most_bytes: Of an upload.
-
-    Raises:
-        ValueError: The port cannot be had.
-    """
-    with own_folder() as folder:
-        jobs = Jobs(folder, predictor, options)
-        try:
-            with DemoServer(port, jobs, about, most_bytes) as server:
-                thread = threading.Thread(target=server.serve_forever, name="demo", daemon=True)
-                thread.start()
-                try:
-                    yield server
-                finally:
-                    server.shutdown()
-                    thread.join()
-        finally:
-            jobs.close()
-
-
-def serve(predictor: Predictor, options: Options, about: dict[str, str], port: int, most_bytes: int) -> None:
-    """Serves the page until Ctrl-C or a signal to end; see ``serving``."""
-    ended: SimpleQueue[None] = SimpleQueue()  # an Event's locks may be held where a signal comes in between
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: ended.put(None))
-    with serving(predictor, options, about, port, most_bytes) as server:
-        log.info(f"{server.url} is open in browsers of this machine; Ctrl-C ends it and deletes all uploads")
-        while ended.empty():  # a signal that reaches another thread wakes nobody; its handler runs here
-            time.sleep(0.2)
-    if server.jobs.is_working:  # a network at work cannot be stopped, and Python's own end may wait for it
-        os._exit(0)  # everything is deleted
