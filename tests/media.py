@@ -1,4 +1,4 @@
-"""Writes videos and pictures, and run folders that predict, for the tests of ``aunet predict``."""
+"""Videos and pictures written and read, and run folders that predict, for the tests of ``aunet predict``."""
 
 import importlib.util
 import json
@@ -11,10 +11,26 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from aunet.predict import load
+from aunet.predict.frames import Frame, InputError
 from aunet.predict.predictor import Predictor
+from aunet.predict.video import read_video
 
 ROOT = Path(__file__).parent.parent
 TINY = "backbone.filters=[4,4,4,4,4,4]"
+FRAMES = np.random.default_rng(0).integers(0, 256, (40, 48, 64, 3), np.uint8)
+H264 = {"codec": "libx264"}
+
+MATRICES = {
+    "as stored": ((1, 0, 0, 1), lambda pixels: pixels),
+    "mirrored": ((-1, 0, 0, 1), np.fliplr),
+    "upside down": ((1, 0, 0, -1), np.flipud),
+    "half a turn": ((-1, 0, 0, -1), lambda pixels: np.rot90(pixels, 2)),
+    "a quarter": ((0, 1, -1, 0), lambda pixels: np.rot90(pixels, 1)),
+    "three quarters": ((0, -1, 1, 0), lambda pixels: np.rot90(pixels, -1)),
+    "transposed": ((0, 1, 1, 0), lambda pixels: pixels.swapaxes(0, 1)),
+    "transposed the other way": ((0, -1, -1, 0), lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1)),
+}
+"""What stands in a video's header, as (a, b, c, d) of x' = a x + c y, y' = b x + d y, and what undoes it."""
 
 
 def script(name: str):
@@ -28,6 +44,18 @@ def script(name: str):
 def write_video(file: Path, frames, times=None, codec: str = "ffv1", **options) -> Path:
     """Encodes RGB frames, without loss unless told otherwise, see experiments/videos.py."""
     return script("videos").write_video(file, frames, times, codec, **options)
+
+
+def read_all(file: Path) -> tuple[list[Frame], str | None]:
+    """All frames of a video, and the error that ended it."""
+    frames = []
+    try:
+        for batch in read_video(file):
+            assert len({frame.pixels.shape for frame in batch}) == 1
+            frames += batch
+    except InputError as error:
+        return frames, str(error)
+    return frames, None
 
 
 def write_no_frames(file: Path) -> Path:
