@@ -259,8 +259,11 @@ def test_an_overlay_that_fails_leaves_the_old_one_and_the_table(predictor, film,
     drawing = Drawing(predictor, out, options=AS_CROPS)
     with monkeypatch.context() as patch:
         patch.setattr("aunet.drawing.overlay._Film.add", fail)
-        with pytest.raises(OSError, match="no space"):
-            predictor.write(table, film, AS_CROPS, draw=drawing)
+        report = predictor.write(table, film, AS_CROPS, draw=drawing)
+    (problem,) = report.problems
+    assert problem.endswith(
+        f"no space left on device: not drawn, but {table} is whole; the same command draws again"
+    )
     assert out.read_bytes() == b"old"
     assert len(table.read_text().splitlines()) == 7
     assert not list(tmp_path.glob(".overlay*"))
@@ -274,13 +277,15 @@ def test_an_overlay_that_fails_leaves_the_old_one_and_the_table(predictor, film,
 
 
 def naive(rows, face, edges):
-    """Mean of each step, by a loop."""
+    """Mean of each step, by a loop; what no frame begins in is as the step before it."""
     means = np.full((len(edges) - 1, 12), np.nan)
     for step in range(len(means)):
         inside = (rows["time_s"] >= edges[step]) & (rows["time_s"] < edges[step + 1])
         mine = rows[inside & (rows["face"] == face)]
         if len(mine):
             means[step] = mine["probs"].astype(float).mean(0)
+        elif step and not inside.any():
+            means[step] = means[step - 1]
     return means
 
 
@@ -310,6 +315,26 @@ def test_long_videos_are_thinned():
     assert (course.low[seen] <= course.mean[seen]).all()
     assert (course.mean[seen] <= course.high[seen]).all()
     assert (course.low[seen] < course.high[seen]).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        np.arange(801) / 30,
+        np.round(np.arange(803) / 30, 3),  # as Matroska keeps them
+        np.concatenate([np.arange(850) / 60, 850 / 60 + np.arange(60)]),  # a screen on which little happens
+    ],
+)
+def test_a_frame_lasts_until_the_next_one(seconds):
+    """Whatever the frame rate: a face that is in every frame is never lost in a step without one."""
+    rows = records([[0]] * len(seconds))
+    rows["time_s"] = seconds
+    edges, faces = steps([rows])
+    (course,) = follow(chunks_of(rows, [100, 500]), edges, faces)
+    assert len(edges) == BINS + 1
+    assert course.frames == len(seconds)
+    assert not np.isnan(course.mean).any()
+    np.testing.assert_allclose(course.mean, naive(rows, 0, edges))
 
 
 def drawn(out, rows, name="film.mp4"):

@@ -35,7 +35,8 @@ class Course:
 def steps(chunks: Iterable[Rows]) -> tuple[npt.NDArray[np.float64], list[int]]:
     """How time is divided, and the faces, those seen in most frames first.
 
-    Up to BINS frames each have a step of their own; more share steps of equal length.
+    Up to BINS frames each have a step of their own; more share steps of equal length, of which some may hold
+    no frame: see ``follow``.
 
     Args:
         chunks: Records.
@@ -74,6 +75,9 @@ def steps(chunks: Iterable[Rows]) -> tuple[npt.NDArray[np.float64], list[int]]:
 def follow(chunks: Iterable[Rows], edges: npt.NDArray[np.float64], faces: Sequence[int]) -> list[Course]:
     """Sums up each face's rows by steps of time, in constant memory.
 
+    A frame is seen until the next one begins: a step in which none of the video's frames begins is as the one
+    before it.
+
     Args:
         chunks: Records.
         edges: (B + 1,) of the steps.
@@ -84,8 +88,10 @@ def follow(chunks: Iterable[Rows], edges: npt.NDArray[np.float64], faces: Sequen
     """
     bins = len(edges) - 1
     tables: dict[int, list[npt.NDArray[np.float64]]] = {}
+    begins = np.zeros(bins, bool)
     for rows in chunks:
         places = np.clip(np.searchsorted(edges, rows["time_s"], "right") - 1, 0, bins - 1)
+        begins[places] = True
         for face in faces:
             mine = rows["face"] == face
             if face not in tables:
@@ -104,10 +110,12 @@ def follow(chunks: Iterable[Rows], edges: npt.NDArray[np.float64], faces: Sequen
             np.add.at(total, at, probs)
             np.add.at(present, at, rows["occurrence"][mine] == 1)
             np.add.at(count, at, 1)
+    lasting = np.maximum.accumulate(np.where(begins, np.arange(bins), 0))
     courses = []
     for face in sorted(tables):
         low, total, high, present, count = tables[face]
         seen = np.where(count > 0, count, np.nan)[:, None]
         low[count == 0], high[count == 0] = np.nan, np.nan
-        courses.append(Course(face, int(count.sum()), low, total / seen, high, present / seen))
+        parts = (part[lasting] for part in (low, total / seen, high, present / seen))
+        courses.append(Course(face, int(count.sum()), *parts))
     return courses

@@ -111,7 +111,8 @@ class Predictor:
             inputs: As ``predict``.
             options: As ``predict``.
             postprocess: As ``predict``.
-            draw: Called for each file that has rows, once the table is there.
+            draw: Called for each file that has rows, once the table is there. If it fails, the same call
+                goes on there, and why is among the problems.
 
         Raises:
             ValueError: The output cannot be written.
@@ -147,10 +148,12 @@ class Predictor:
                 count = write_table(
                     target, (columns(rows, [name] * len(rows), self.aus) for name, rows in parts)
                 )
-            for file in files:
-                if draw is not None and file.key in kept and spool.done[file.key].spans:
-                    draw(file, partial(spool.rows, file.key))
-            spool.remove()
+            shown = [file for file in files if file.key in kept and spool.done[file.key].spans]
+            undrawn = _draw_all(draw, shown, spool) if draw else []
+            told = f"not drawn, but {target} is whole; the same command draws again"
+            problems += [f"{error}: {told}" for error in undrawn]
+            if not undrawn:
+                spool.remove()
         return Report(target if kept else None, len(keys), count, tuple(problems))
 
     def _finder(self, files: Sequence[FileInput], options: Options) -> FaceFinder | None:
@@ -211,6 +214,17 @@ def load(run: str | Path, device: str = "auto") -> Predictor:
     module = trained.load(run)
     weights = Path(run) / "best.ckpt"
     return Predictor(module, hashlib.sha256(weights.read_bytes()).hexdigest(), place)
+
+
+def _draw_all(draw: Draw, files: Sequence[FileInput], spool: Spool) -> list[Exception]:
+    """Draws what can be drawn; why the rest could not."""
+    errors: list[Exception] = []
+    for file in files:
+        try:
+            draw(file, partial(spool.rows, file.key))
+        except (InputError, OSError) as error:  # of a full disk, or of pauses that a format cannot hold
+            errors.append(error)
+    return errors
 
 
 def _found(
