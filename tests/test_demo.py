@@ -9,6 +9,8 @@ import os
 import re
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -27,7 +29,7 @@ import aunet.demo
 from aunet import config
 from aunet.cli import main
 from aunet.demo.jobs import own_folder
-from aunet.demo.server import DemoServer
+from aunet.demo.server import DemoServer, Handler
 from aunet.demo.serving import serving
 from aunet.facs import AFFWILD2
 from aunet.predict import Options, load
@@ -127,6 +129,49 @@ def files_in(folder):
 
 
 # Who is answered
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        "GET / HTTP/1.1\r\nHost: {host}\r\n\r\n",
+        "GET / HTT",
+        "POST /jobs HTTP/1.1\r\nHost: {host}\r\nX-Aunet-Token: {token}\r\nContent-Length: 9\r\n\r\nhalf",
+    ],
+)
+def test_a_browser_that_goes_is_not_spoken_of(server, folder, capfd, begin):
+    for wait in (0, 0.1):
+        with socket.create_connection(server.server_address) as browser:
+            browser.sendall(begin.format(host=f"127.0.0.1:{server.server_port}", token=server.token).encode())
+            time.sleep(wait)
+            browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert ask(server, "GET", "/")[0] == 200
+    while any(thread.name.startswith("Thread-") for thread in threading.enumerate()):
+        time.sleep(0.01)
+    assert "Traceback" not in capfd.readouterr().err
+    assert files_in(folder) == []
+
+
+def test_a_fault_of_our_own_is_told(server, capfd, monkeypatch):
+    monkeypatch.setattr(Handler, "do_GET", lambda self: 1 / 0)
+    with pytest.raises(http.client.RemoteDisconnected):
+        ask(server, "GET", "/")
+    assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+def test_the_usual_port_need_not_be_named(predictor, folder):
+    try:
+        with serving(predictor, AS_CROPS, ABOUT, 80, MOST) as running:
+            for host in ("127.0.0.1", "localhost", "localhost:80"):
+                assert ask(running, "GET", "/", Host=host, Origin=f"http://{host}")[0] == 200
+            assert ask(running, "GET", "/", Host="evil.example")[0] == 403
+    except ValueError as error:
+        pytest.skip(f"for root alone, or taken: {error}")
+
+
+def test_a_small_limit_is_said_as_it_is(server):
+    page = ask(server, "GET", "/")[2].decode()
+    assert "At most 0.3 MB." in page
 
 
 def test_only_this_machine_is_listened_to(server):
@@ -280,7 +325,7 @@ def test_what_is_too_large_is_not_received(server, folder):
         server, "POST", "/jobs", b"", X_Aunet_Token=server.token, Content_Length=str(MOST + 1)
     )
     assert (status, headers["Connection"]) == (413, "close")
-    assert answer == {"error": "the file is larger than 0 MB"}
+    assert answer == {"error": "the file is larger than 0.3 MB"}
     assert files_in(folder) == []
 
 

@@ -39,7 +39,7 @@ async function begin(file) {
   complain([]);
   part("result").hidden = true;
   if (file.size > Number(mostBytes)) {
-    complain([`${file.name}: larger than ${Math.round(mostBytes / 1e6)} MB`]);
+    complain([`${file.name}: larger than ${document.documentElement.dataset.limit}`]);
     return rest();
   }
   part("work").hidden = false;

@@ -6,15 +6,16 @@ is not), what fetches must say that it is this page, and what changes anything n
 page knows. Of results, nobody can guess the address.
 """
 
-import contextlib
 import hmac
 import json
 import logging
 import re
 import secrets
 import socketserver
+import sys
 import urllib.parse
 from http import HTTPStatus
+from http.client import HTTP_PORT
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -68,14 +69,24 @@ class DemoServer(ThreadingHTTPServer):
             raise ValueError(f"port {port}: {error}; choose another by --port") from None
         self.jobs, self.most_bytes = jobs, most_bytes
         self.token = secrets.token_urlsafe(18)
-        self.hosts = {f"{name}:{self.server_port}" for name in (LOOPBACK, "localhost")}
+        self.limit = f"{most_bytes / 1e6:.10g} MB"
+        # Browsers leave out the port that is usual.
+        ports = [f":{self.server_port}", *([""] if self.server_port == HTTP_PORT else [])]
+        self.hosts = {f"{name}{port}" for name in (LOOPBACK, "localhost") for port in ports}
         template = Environment(autoescape=True).from_string((HERE / "page.html").read_text("utf-8"))
-        self.page = template.render(token=self.token, most_bytes=most_bytes, **about).encode()
+        self.page = template.render(
+            token=self.token, most_bytes=most_bytes, limit=self.limit, **about
+        ).encode()
 
     def server_bind(self) -> None:
         """Binds without asking a name server what this machine is called."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = LOOPBACK, self.server_address[1]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing of a browser that has gone, as browsers do at any moment."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:
@@ -121,8 +132,8 @@ class Handler(BaseHTTPRequestHandler):
         elif not re.fullmatch("[0-9]{1,18}", length):
             self._refuse(HTTPStatus.LENGTH_REQUIRED, "the length of the file must be told")
         elif int(length) > self.server.most_bytes:
-            limit = f"{self.server.most_bytes / 1e6:.0f} MB"
-            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the file is larger than {limit}")
+            reason = f"the file is larger than {self.server.limit}"
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason)
         else:
             self._take(int(length))
 
@@ -201,10 +212,9 @@ class Handler(BaseHTTPRequestHandler):
             self._begin(status, TYPES[file.suffix], max(0, last - first + 1), headers)
             content.seek(first)
             left = last - first + 1
-            with contextlib.suppress(ConnectionError):  # players break off what they need no more
-                while left > 0 and (part := content.read(min(left, _CHUNK))):
-                    self.wfile.write(part)
-                    left -= len(part)
+            while left > 0 and (part := content.read(min(left, _CHUNK))):
+                self.wfile.write(part)
+                left -= len(part)
 
     def _tell(self, status: HTTPStatus, content: dict[str, Any]) -> None:
         self._send(status, json.dumps(content).encode(), "application/json")
@@ -216,8 +226,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: HTTPStatus, content: bytes, kind: str) -> None:
         self._begin(status, kind, len(content), {"Content-Security-Policy": _POLICY})
-        with contextlib.suppress(ConnectionError):
-            self.wfile.write(content)
+        self.wfile.write(content)
 
     def _begin(self, status: HTTPStatus, kind: str, length: int, headers: dict[str, str]) -> None:
         self.send_response(status)
