@@ -12,11 +12,14 @@ from aunet.runs import RunError, read_json, read_metrics
 from aunet.thresholds import best_threshold, rankings
 from aunet.trained import read_config
 
-_NEEDED = (
-    "row", "title", "seed", "aus", "data", "data_fingerprint", "recipe_digest", "config_digest",
-    "from_scratch", "training_rates", "training_seconds", "epochs", "parameters", "val/f1",
-)  # fmt: skip
-"""What is read of ``metrics.json``, here and by ``aunet.card``."""
+_NEEDED: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("row", "title", "data", "data_fingerprint", "recipe_digest", "config_digest"), (str,)),
+    **dict.fromkeys(("seed", "epochs", "parameters"), (int,)),
+    **dict.fromkeys(("training_seconds", "val/f1"), (int, float)),
+    **dict.fromkeys(("aus", "training_rates"), (list,)),
+    "from_scratch": (bool,),
+}
+"""What is read of ``metrics.json``, here and by ``aunet.card``, and of which kind it is."""
 
 
 def describe(run_dir: str | Path) -> dict[str, Any]:
@@ -74,8 +77,10 @@ def finished(folder: Path) -> dict[str, Any]:
     if metrics is None:
         raise RunError(f"{folder} is no finished run: metrics.json is missing")
     missing = [key for key in _NEEDED if key not in metrics]
-    if missing:
-        raise RunError(f"{folder / 'metrics.json'}: lacks {', '.join(missing)}; train the run anew")
+    wrong = [key for key, kinds in _NEEDED.items() if not isinstance(metrics.get(key), kinds)]
+    if missing or wrong:
+        what = f"lacks {', '.join(missing)}" if missing else f"holds no {', '.join(wrong)} of a run"
+        raise RunError(f"{folder / 'metrics.json'}: {what}; train the run anew")
     return metrics
 
 

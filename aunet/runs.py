@@ -186,7 +186,7 @@ def read_json(path: Path, remedy: str = "remove the run's folder") -> dict[str, 
     """
     try:
         content = json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:  # no JSON, or no text at all
         raise RunError(f"{path}: not JSON ({error}); {remedy}") from None
@@ -203,18 +203,29 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary name beside ``path``; what was written there takes its place at the end, at once."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    """Gives a temporary name beside ``path``; what was written there takes its place at the end, at once.
+
+    Raises:
+        OSError: It cannot be written; names ``path``.
+    """
+    temporary = None
     try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+    except OSError as error:
+        # A full disk is told without a name, all else by the temporary one.
+        if error.errno and (temporary is None or error.filename in (None, str(temporary), temporary)):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def check_place(out: Path) -> None:

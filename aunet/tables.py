@@ -170,7 +170,7 @@ def write_table(folder: str | Path, table: Table) -> list[Path]:
     for name, write in TEXT.items():
         file = Path(folder) / f"table.{_SUFFIXES[name]}"
         with replacing(file) as temporary:
-            temporary.write_text(write(table))
+            temporary.write_text(write(table), "utf-8")
         files.append(file)
     return files
 

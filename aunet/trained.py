@@ -29,7 +29,7 @@ def read_config(run_dir: str | Path) -> dict[str, Any]:
     file = Path(run_dir) / "config.yaml"
     try:
         config = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise runs.RunError(f"{file.parent} is no run: {file.name} is missing") from None
     except Exception as error:  # the parser's, OmegaConf's, or that of text in another encoding
         raise runs.RunError(f"{file}: not a configuration ({error}); remove the run's folder") from None

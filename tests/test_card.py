@@ -273,3 +273,29 @@ def test_runs_that_lack_an_entry_are_named(write):
     (folder / "metrics.json").write_text(json.dumps(content))
     with pytest.raises(RunError, match=r"metrics\.json: lacks config_digest"):
         model_card([folder])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("title", None),
+        ("seed", None),
+        ("training_rates", None),
+        ("training_seconds", "9"),
+        ("parameters", "5"),
+    ],
+)
+def test_entries_that_no_run_has_are_named(write, key, value):
+    folder = write()
+    content = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps(content | {key: value}))
+    with pytest.raises(RunError, match=rf"metrics\.json: holds no {key} of a run; train the run anew"):
+        model_card([folder])
+
+
+def test_what_was_not_recorded_is_said(write):
+    folder = write()
+    (folder / "provenance.json").unlink()
+    card = model_card([folder])
+    assert "a model of aunet\nof an unrecorded version, row" in card
+    assert "- Code: aunet of an unrecorded version.\n" in card

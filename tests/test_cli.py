@@ -201,10 +201,20 @@ def test_an_interruption_is_one_line(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["predict '' a.png -o a.csv", "submit '' --check", "export ''", "demo ''"]
+    ("command", "what"),
+    [
+        ("predict '' a.png -o a.csv", "run"),
+        ("predict a a.png -o ''", "out"),
+        ("predict a a.mp4 -o a.csv --overlay ''", "overlay"),
+        ("predict a a.mp4 -o a.csv --timeline ''", "timeline"),
+        ("submit '' --check", "path"),
+        ("export ''", "run"),
+        ("card a -o ''", "out"),
+        ("demo ''", "run"),
+    ],
 )
-def test_an_empty_name_is_not_this_folder(command, capsys):
+def test_an_empty_name_is_neither_this_folder_nor_none(command, what, capsys):
     with pytest.raises(SystemExit) as ended:
         main(shlex.split(command))
     assert ended.value.code == 2
-    assert "an empty name: say which run or submission" in capsys.readouterr().err
+    assert f"an empty name: say which {what}" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from aunet.cli import main
 from aunet.config import CONF, compose
 from aunet.data.faults import DataError
 from aunet.export import ExportError, export
+from aunet.export.check import check_parity
 from aunet.export.detector import Detector, trace
 from aunet.network import AULinear, AUNet, linear_classifier
 from aunet.runs import RunError
@@ -289,6 +291,41 @@ def test_a_network_that_no_graph_can_hold_is_named(run, tmp_path, monkeypatch):
     monkeypatch.setattr("aunet.export.Detector", Wayward)
     with pytest.raises(ExportError, match=r"torch\.export cannot follow the network: "):
         export(run, tmp_path / "x.pt2", "torch")
+    assert not list(tmp_path.iterdir())
+
+
+def test_maps_that_differ_are_told_as_such(run, monkeypatch, tmp_path):
+    class Wrong(Detector):
+        def forward(self, frames):
+            probabilities, maps = super().forward(frames)
+            return probabilities, maps + 2e-5
+
+    monkeypatch.setattr("aunet.export.Detector", Wrong)
+    with pytest.raises(ExportError, match=r"the file's attention maps differ from the network's by 2e-05"):
+        export(run, tmp_path / "x.pt2", "torch")
+
+
+def test_no_number_is_no_parity(run):
+    network = load(run).network
+
+    def file(frames):
+        probabilities, maps = expected(network, frames)
+        return probabilities, maps if len(frames) == 1 else np.full_like(maps, np.nan)
+
+    with pytest.raises(ExportError, match="attention maps differ from the network's by nan"):
+        check_parity(file, network, 112, None)
+
+
+@pytest.mark.parametrize("name", ["x.onnx", "x.pt2"])
+def test_a_full_disk_is_told(run, tmp_path, name):
+    """For which files that may not grow any further stand."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(OSError, match=rf"File too large: '{tmp_path / name}'"):
+            export(run, tmp_path / name, "onnx" if name == "x.onnx" else "torch")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list(tmp_path.iterdir())
 
 

@@ -1,7 +1,10 @@
 """Run folders: replacing files at once, what counts as another run, and damaged files."""
 
 import copy
+import errno
 import json
+import os
+import re
 
 import pytest
 from omegaconf import OmegaConf
@@ -74,6 +77,27 @@ def test_replacing_shows_the_old_file_until_the_end(tmp_path):
     assert file.read_text() == "new"
     assert file.stat().st_mode & 0o777 == 0o644
     assert list(tmp_path.iterdir()) == [file]
+
+
+def write_and_meet(error, file):
+    with runs.replacing(file):
+        if error:
+            raise error
+
+
+def test_replacing_names_the_file_that_was_asked_for(tmp_path):
+    """And neither none, as a full disk does, nor the temporary one; but others by their own names."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    for file, error, named in (
+        (tmp_path / "gone" / "a.md", None, tmp_path / "gone" / "a.md"),
+        (tmp_path, None, tmp_path),
+        (tmp_path / "a.md", full, tmp_path / "a.md"),
+        (tmp_path / "a.md", FileNotFoundError(errno.ENOENT, "No such file", "other"), "other"),
+    ):
+        with pytest.raises(OSError, match=rf": '{re.escape(str(named))}'$") as caught:
+            write_and_meet(error, file)
+        assert type(caught.value) is type(OSError(caught.value.errno, ""))
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])

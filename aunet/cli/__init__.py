@@ -49,8 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if name is not None:
         getattr(options, name).extend(rest)
-    if "" in (getattr(options, key, None) for key in ("run", "path")):  # not this folder: an unset variable
-        parser.error("an empty name: say which run or submission")
+    for what in ("run", "path", "out", "overlay", "timeline"):
+        if getattr(options, what, None) == "":  # an unset variable: neither this folder nor none is meant
+            parser.error(f"an empty name: say which {what}")
     try:
         options.call(options)
     except KeyboardInterrupt:

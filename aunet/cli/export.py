@@ -29,12 +29,14 @@ def _export(options: argparse.Namespace) -> None:
 
 def _card(options: argparse.Namespace) -> None:
     from aunet.card import finished_runs, model_card
-    from aunet.runs import replacing
+    from aunet.runs import check_place, replacing
 
+    if options.out is not None:
+        check_place(Path(options.out))
     text = model_card(finished_runs(options.run))
     if options.out is None:
         print(text, end="")
         return
     with replacing(Path(options.out)) as draft:
-        draft.write_text(text)
+        draft.write_text(text, "utf-8")
     print(f"written: {options.out}", file=sys.stderr)

@@ -1,9 +1,9 @@
 """A trained network in one file that needs no aunet: ONNX, or torch's exported program.
 
-Both take aligned crops (B, H, W, 3) uint8, RGB, for any B, and give probabilities (B, num_aus), with
-attention maps as a second output where the network attends. Normalisation is inside. What else a user has to
-know (names of the AUs, alignment, data, thresholds) is in the file's metadata, see ``aunet.about.describe``;
-the model card beside it says it in words.
+Both take aligned crops (B, H, W, 3) uint8, RGB, for any B from 1 on, and give probabilities (B, num_aus),
+with attention maps as a second output where the network attends. Normalisation is inside. What else a user
+has to know (names of the AUs, alignment, data, thresholds) is in the file's metadata, see
+``aunet.about.describe``; the model card beside it says it in words.
 
 A file is there only if it was compared with the network: one in floats has to give the same probabilities,
 one in eight-bit integers nearly the same validation F1.
@@ -60,6 +60,7 @@ def export(
     Raises:
         ExportError: A package is missing, or the file does not give what the network gives; no file is left.
         RunError, DataError: The run has not finished, or the data are not there or not those of the run.
+        OSError: The file cannot be written.
     """
     if int8 and form != "onnx":
         raise ExportError("int8 is for the format onnx")
@@ -74,9 +75,9 @@ def export(
     facts = describe(folder) | {"form": form, "file": target.name, "int8": int8}
     network = load(folder).network
     seen = load_data(folder, data) if int8 or data is not None else None
+    target.parent.mkdir(parents=True, exist_ok=True)
     detector = Detector(network, facts["crop_size"])
     program = trace(detector, facts["crop_size"])
-    target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as draft, tempfile.TemporaryDirectory() as work:
         if form == "torch":
             from aunet.export import torch_file
@@ -103,7 +104,7 @@ def export(
             onnx_file.write(model, draft, facts)
         card = model_card([folder], facts)
         with replacing(target.with_name(f"{target.name}.md")) as draft_of_card:
-            draft_of_card.write_text(card)
+            draft_of_card.write_text(card, "utf-8")
     return target
 
 

@@ -1,5 +1,6 @@
 """Files of ``torch.export``: an exported program with its metadata beside it, in one archive."""
 
+import io
 import json
 import warnings
 from collections.abc import Mapping
@@ -17,7 +18,10 @@ def write(program: torch.export.ExportedProgram, path: Path, metadata: Mapping[s
     """Writes a program, and its metadata as ``extra_files["metadata.json"]``."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No complete tensor found")  # said of channels_last weights
-        torch.export.save(program, path, extra_files={METADATA: json.dumps(metadata)})
+        # Not to the path itself: where the disk is full, torch ends the process.
+        content = io.BytesIO()
+        torch.export.save(program, content, extra_files={METADATA: json.dumps(metadata)})
+    path.write_bytes(content.getbuffer())
 
 
 def opened(path: Path) -> Network:

@@ -174,7 +174,7 @@ def write_scores(folder: Path, study: Study) -> list[Path]:
     for suffix, write in (("md", markdown), ("json", as_json), ("csv", as_csv)):
         files.append(folder / f"scores.{suffix}")
         with replacing(files[-1]) as temporary:
-            temporary.write_text(write(study))
+            temporary.write_text(write(study), "utf-8")
     return files
 
 
