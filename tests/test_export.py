@@ -368,6 +368,13 @@ def test_the_command_writes_file_and_card(run, tmp_path, capsys):
     assert str(out) in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["export", "card", "demo"])
+def test_a_file_is_no_run(run, command):
+    with pytest.raises(SystemExit) as caught:
+        main([command, str(run / "best.ckpt")])
+    assert str(caught.value.code).startswith(f"aunet: {run / 'best.ckpt'} is no finished run")
+
+
 def test_the_command_refuses_what_is_no_run(tmp_path):
     with pytest.raises(SystemExit) as caught:
         main(["export", str(tmp_path), "-o", str(tmp_path / "x.onnx")])
