@@ -146,7 +146,7 @@ def test_a_browser_that_goes_is_not_spoken_of(server, folder, capfd, begin):
             time.sleep(wait)
             browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     assert ask(server, "GET", "/")[0] == 200
-    while any(thread.name.startswith("Thread-") for thread in threading.enumerate()):
+    while any("process_request" in thread.name for thread in threading.enumerate()):
         time.sleep(0.01)
     assert "Traceback" not in capfd.readouterr().err
     assert files_in(folder) == []
