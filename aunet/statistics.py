@@ -25,9 +25,9 @@ from scipy.stats import t as student  # type: ignore[import-untyped]
 from statsmodels.stats.multitest import multipletests
 
 from aunet.metrics import THRESHOLD
+from aunet.resampling import Array, Terms, bootstrap_t, multiplicities, sign_flip, value_and_error
 
 Counts = npt.NDArray[np.int64]
-Array = npt.NDArray[np.float64]
 
 FEW_VIDEOS = 40
 """With fewer videos (or people) than this, intervals may cover less than they promise."""
@@ -102,7 +102,7 @@ def f1_interval(
         seed: Of the resampling.
     """
     stacked = _stacked(counts)
-    return _interval([(1.0, *_f1_terms(stacked))], _weights(stacked, resamples, seed), level)
+    return _interval([(1.0, *_f1_terms(stacked))], multiplicities(stacked, resamples, seed), level)
 
 
 def au_intervals(
@@ -110,7 +110,7 @@ def au_intervals(
 ) -> list[Estimate]:
     """The same for the F1 of each AU by itself."""
     stacked = _stacked(counts)
-    weights = _weights(stacked, resamples, seed)
+    weights = multiplicities(stacked, resamples, seed)
     return [
         _interval([(1.0, *_f1_terms(stacked[..., [au]]))], weights, level) for au in range(stacked.shape[-1])
     ]
@@ -153,7 +153,7 @@ def mean_intervals(
         raise ValueError("there is no frame whose score could be averaged")
     totals, number = totals[..., seen], number[:, seen]
     seeds, videos = totals.shape[1:3]
-    weights = _weights(totals[0], resamples, seed) if seeds == 1 else None
+    weights = multiplicities(totals[0], resamples, seed) if seeds == 1 else None
     estimates = []
     for total in totals:
         means = total.sum((0, 1)) / (seeds * number.sum(0))
@@ -194,13 +194,13 @@ def compare(
     if a.shape != b.shape:
         raise ValueError(f"counts of {a.shape} and {b.shape} (seeds, videos, 3, AUs) cannot be paired")
     terms = (1.0, *_f1_terms(a)), (-1.0, *_f1_terms(b))
-    found = _interval(terms, _weights(a, resamples, seed), level, (-1.0, 1.0))
+    found = _interval(terms, multiplicities(a, resamples, seed), level, (-1.0, 1.0))
     return Difference(
         found.value,
         found.low,
         found.high,
         found.error,
-        p=_sign_flip(a, b, resamples, seed),
+        p=sign_flip(a, b, resamples, seed),
         detectable=_POWER_95_80 * found.error,
     )
 
@@ -210,26 +210,13 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(value) for value in multipletests(list(p), method="holm")[1]] if len(p) else []
 
 
-_Terms = tuple[float, Array, Array]
-"""Sign of a row, and the (S, V, num_aus) sums of videos whose ratio is what the row has for each AU."""
-
-
 def _f1_terms(counts: Array) -> tuple[Array, Array]:
     """(S, V, num_aus) each: numerator and denominator of F1, 2 tp and 2 tp + fp + fn."""
     return 2.0 * counts[:, :, 0], counts.sum(2) + counts[:, :, 0]
 
 
-def _weights(counts: Array, resamples: int, seed: int) -> tuple[Array, Array]:
-    """(R, V) and (R, S): how often each resample takes each video and each seed."""
-    seeds, videos = counts.shape[:2]
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(videos, np.full(videos, 1 / videos), resamples).astype(np.float64)
-    chosen = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples).astype(np.float64)
-    return weights, chosen
-
-
 def _interval(
-    rows: Sequence[_Terms],
+    rows: Sequence[Terms],
     weights: tuple[Array, Array],
     level: float,
     bounds: tuple[float, float] = (0.0, 1.0),
@@ -238,35 +225,9 @@ def _interval(
     seeds, videos = rows[0][1].shape[:2]
     if videos < FEW_VIDEOS:
         warnings.warn(f"{videos} videos: an interval may cover less than {level:.0%}", stacklevel=3)
-    value, error = (float(x[0]) for x in _value_and_error(rows, np.ones((1, videos)), np.ones((1, seeds))))
-    low, high = _bootstrap_t(value, error, *_value_and_error(rows, *weights), level)
+    value, error = (float(x[0]) for x in value_and_error(rows, np.ones((1, videos)), np.ones((1, seeds))))
+    low, high = bootstrap_t(value, error, *value_and_error(rows, *weights), level)
     return Estimate(value, max(bounds[0], low), min(bounds[1], high), error)
-
-
-def _value_and_error(rows: Sequence[_Terms], weights: Array, chosen: Array) -> tuple[Array, Array]:
-    """(R,) signed sum of the rows' means and its standard error, for (R, V) and (R, S) multiplicities."""
-    seeds, videos = chosen.shape[1], weights.shape[1]
-    per_seed = np.zeros((seeds, len(weights)))
-    factors: list[Array] = []
-    columns: list[Array] = []
-    for number in range(seeds):
-        share = chosen[:, number] / seeds
-        for sign, numerators, denominators in rows:
-            numerator, denominator = numerators[number], denominators[number]
-            total = weights @ denominator
-            safe = np.where(total > 0, total, 1.0)
-            ratio = (weights @ numerator) / safe
-            per_seed[number] += sign * ratio.mean(1)
-            # How much each video moves the macro mean: its numerator less the ratio times its denominator.
-            scale = sign * share[:, None] / (safe * ratio.shape[1])
-            factors += [scale, -ratio * scale]
-            columns += [numerator, denominator]
-    influence = np.concatenate(factors, 1) @ np.concatenate(columns, 1).T
-    value = np.einsum("rs,sr->r", chosen, per_seed) / seeds
-    variance = np.einsum("rv,rv,rv->r", weights, influence, influence) * videos / max(1, videos - 1)
-    if seeds > 1:
-        variance += np.einsum("rs,sr->r", chosen, (per_seed - value) ** 2) / (seeds * (seeds - 1))
-    return value, np.sqrt(variance)
 
 
 def _student(one: float, freedom: int, other: float, other_freedom: int, level: float) -> Estimate:
@@ -278,34 +239,6 @@ def _student(one: float, freedom: int, other: float, other_freedom: int, level: 
     error = float(np.sqrt(variance))
     reach = float(student.ppf((1 + level) / 2, both)) * error
     return Estimate(0.0, -reach, reach, error)
-
-
-def _bootstrap_t(
-    value: float, error: float, values: Array, errors: Array, level: float
-) -> tuple[float, float]:
-    usable = errors > 0
-    if not error or not usable.any():
-        return value, value
-    t = (values[usable] - value) / errors[usable]
-    upper, lower = np.quantile(t, [(1 + level) / 2, (1 - level) / 2])
-    return float(value - upper * error), float(value - lower * error)
-
-
-def _sign_flip(one: Array, other: Array, resamples: int, seed: int) -> float:
-    """p-value: how often rows swapped at random within videos differ as much."""
-    videos = one.shape[1]
-    signs = np.random.default_rng((seed, 1)).choice([-1.0, 1.0], (resamples, videos))
-    signs = np.concatenate([np.ones((1, videos)), signs])  # the first is the data
-    found = np.zeros(len(signs))
-    for a, b in zip(one, other, strict=True):
-        halves = [(a + sign * b) / 2 for sign in (1, -1)]  # mean and half difference
-        mean, half = ((2 * h[:, 0], h.sum(1) + h[:, 0]) for h in halves)
-        for side in (1, -1):
-            twice = mean[0].sum(0) + side * (signs @ half[0])
-            total = mean[1].sum(0) + side * (signs @ half[1])
-            found += side * np.where(total > 0, twice / np.where(total > 0, total, 1), 0).mean(1)
-    at_least = np.abs(found) >= abs(found[0]) - 1e-12
-    return float(at_least.mean())
 
 
 def _stacked(counts: Counts | Sequence[Counts]) -> Array:
