@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import distributed
 
 from aunet.data.datamodule import FrameDataModule
-from aunet.runs import replacing, write_json
+from aunet.files import replacing, write_json
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +49,7 @@ class SharedSkips(Callback):
         """Before the epoch's checkpoint is written."""
         if trainer.world_size == 1:
             return
-        # Lightning does not declare trainer.datamodule.
-        datamodule: FrameDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        datamodule: FrameDataModule = trainer.datamodule  # type: ignore[attr-defined]  # not declared there
         skipped: list[Any] = [None] * trainer.world_size
         distributed.all_gather_object(skipped, datamodule.skipped)
         for of_one in skipped:

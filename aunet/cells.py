@@ -16,8 +16,9 @@ from typing import Any, TypedDict
 
 from filelock import FileLock
 
+from aunet.files import write_json
 from aunet.locks import living_owner
-from aunet.runs import RunError, failure_file, read_json, read_metrics, write_json
+from aunet.runs import RunError, failure_file, read_json, read_metrics
 
 PLAN = "sweep.json"
 

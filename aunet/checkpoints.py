@@ -9,7 +9,8 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from aunet.runs import RunError, replacing
+from aunet.files import replacing
+from aunet.runs import RunError
 
 
 class WholeCheckpoints(TorchCheckpointIO):

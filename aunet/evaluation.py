@@ -7,9 +7,9 @@ import pytorch_lightning as pl
 import torch
 
 from aunet.data.datamodule import FrameDataModule
+from aunet.files import replacing
 from aunet.metrics import confusion_counts, f1_metrics
 from aunet.module import ActionUnitModule
-from aunet.runs import replacing
 
 
 def evaluate(

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from aunet.columns import au_cells, cost_cells, notes, result_cells, shown_parts, star
+from aunet.files import replacing
 from aunet.rows import Row, Table
-from aunet.runs import replacing
 
 WIDTH = 100
 """Columns that the terminal tables need."""

@@ -21,6 +21,7 @@ from aunet.data.rendered.facts import rendered_only
 from aunet.devices import Place, first_place
 from aunet.evaluation import evaluate
 from aunet.failures import recorded
+from aunet.files import replacing, write_json
 from aunet.fitting import fit
 from aunet.host import configure_host, describe_host, quiet_lightning
 from aunet.locks import locked
@@ -103,7 +104,7 @@ def _attempt(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     config, datamodule, place = _checked(cfg, folder)
     title = _title(cfg)
     with_faces = may_send_faces(config["log_frames"], config["data"]["name"])
-    with runs.replacing(folder / "config.yaml") as temporary:
+    with replacing(folder / "config.yaml") as temporary:
         OmegaConf.save(OmegaConf.create(config), temporary)
     data = {"data_fingerprint": datamodule.fingerprint(), "splits": summary_counts(datamodule.tables)}
     runs.begin(folder, data, describe_host() | {"processes": place.count})
@@ -144,7 +145,7 @@ def _attempt(cfg: DictConfig, folder: Path) -> dict[str, Any]:
             "frozen": module.network.frozen_backbone,
             "skipped_frames": {split: len(rows) for split, rows in datamodule.skipped.items() if rows},
         }
-        runs.write_json(folder / "metrics.json", metrics)
+        write_json(folder / "metrics.json", metrics)
         _tidy(folder)
         succeeded = True
         return metrics

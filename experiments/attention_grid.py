@@ -9,10 +9,10 @@ there is chance.
 import itertools
 from pathlib import Path
 
+from aunet.files import replacing
 from aunet.reproduce import run
 from aunet.results import seed_counts
 from aunet.rows import more_than_chance
-from aunet.runs import replacing
 from aunet.statistics import compare, f1_interval, holm
 
 MAPS = ("1x1", "2x2", "3x3", "4x4", "7x7")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from aunet.files import replacing
 from aunet.metrics import f1_per_au
 from aunet.reproduce import run
 from aunet.results import seed_counts
-from aunet.runs import replacing
 from aunet.statistics import compare, f1_interval
 
 DEFAULTS = ("seed=0,1,2,3,4,5,6,7,8,9",)

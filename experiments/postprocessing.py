@@ -24,13 +24,14 @@ from aunet.data.faults import Faults
 from aunet.data.frames import FrameTable
 from aunet.data.rendered import alignment, render
 from aunet.data.rendered.behaviour import FRAMES_PER_SECOND
+from aunet.files import replacing
 from aunet.host import describe_host
 from aunet.metrics import THRESHOLD, f1_per_au
 from aunet.postprocess import Postprocess
 from aunet.predictions import tune
 from aunet.results import check_alike, provenance
 from aunet.rows import more_than_chance
-from aunet.runs import RunError, replacing, source_commit
+from aunet.runs import RunError, source_commit
 from aunet.statistics import Counts, Difference, compare, holm, video_counts
 from aunet.submit.run import answer, crop_probs
 from aunet.thresholds import Labels, Probs

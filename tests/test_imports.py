@@ -13,8 +13,19 @@ PACKAGE = ROOT / "aunet"
 # Earliest first. A module imports from strictly earlier layers only; a name stands for a whole package too,
 # whose modules may import each other.
 LAYERS: tuple[set[str], ...] = (
-    {"facs", "launchers", "processes", "progress", "locks", "parallel", "overlays", "probe", "diagnosis"},
-    {"metrics", "losses", "schedules", "attention", "weights", "augmentation", "data.faults"},
+    {
+        "facs",
+        "files",
+        "launchers",
+        "processes",
+        "progress",
+        "locks",
+        "parallel",
+        "overlays",
+        "probe",
+        "diagnosis",
+    },
+    {"metrics", "resampling", "losses", "schedules", "attention", "weights", "augmentation", "data.faults"},
     {"backbones", "statistics", "data.annotations", "data.pictures", "data.duplicates", "data.device"},
     {"thresholds", "data.sources", "data.staleness"},
     {"measures", "postprocess", "data.frames"},

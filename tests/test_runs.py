@@ -1,16 +1,14 @@
-"""Run folders: replacing files at once, what counts as another run, and damaged files."""
+"""Run folders: what counts as another run, and damaged files."""
 
 import copy
-import errno
 import json
-import os
-import re
 
 import pytest
 from omegaconf import OmegaConf
 
 import aunet
 from aunet import runs
+from aunet.files import write_json
 
 CONFIG = {
     "name": "ours",
@@ -64,59 +62,6 @@ def changed(key, value="other"):
     else:
         node[last] = value
     return config
-
-
-def test_replacing_shows_the_old_file_until_the_end(tmp_path):
-    file = tmp_path / "table.csv"
-    file.write_text("old")
-    with runs.replacing(file) as temporary:
-        temporary.write_text("new")
-        assert temporary.parent == tmp_path
-        assert temporary.suffix == ".csv"
-        assert file.read_text() == "old"
-    assert file.read_text() == "new"
-    assert file.stat().st_mode & 0o777 == 0o644
-    assert list(tmp_path.iterdir()) == [file]
-
-
-def write_and_meet(error, file):
-    with runs.replacing(file):
-        if error:
-            raise error
-
-
-def test_replacing_names_the_file_that_was_asked_for(tmp_path):
-    """And neither none, as a full disk does, nor the temporary one; but others by their own names."""
-    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    for file, error, named in (
-        (tmp_path / "gone" / "a.md", None, tmp_path / "gone" / "a.md"),
-        (tmp_path, None, tmp_path),
-        (tmp_path / "a.md", full, tmp_path / "a.md"),
-        (tmp_path / "a.md", FileNotFoundError(errno.ENOENT, "No such file", "other"), "other"),
-    ):
-        with pytest.raises(OSError, match=rf": '{re.escape(str(named))}'$") as caught:
-            write_and_meet(error, file)
-        assert type(caught.value) is type(OSError(caught.value.errno, ""))
-        assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-@pytest.mark.parametrize("old", ["old", None])
-def test_replacing_leaves_everything_as_it_was_when_the_body_fails(error, old, tmp_path):
-    file = tmp_path / "table.csv"
-    if old is not None:
-        file.write_text(old)
-
-    def fail():
-        with runs.replacing(file) as temporary:
-            temporary.write_text("half of the n")
-            raise error
-
-    with pytest.raises(error):
-        fail()
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == (
-        {} if old is None else {"table.csv": old}
-    )
 
 
 @pytest.mark.parametrize("key", runs.NO_EFFECT)
@@ -176,7 +121,7 @@ def test_attempt_without_a_checkpoint_is_no_run_yet(tmp_path):
 
 def test_finished_run_answers_for_its_configuration_even_without_the_file(tmp_path):
     digest = {"config_digest": runs.config_digest(CONFIG), "data_fingerprint": "a"}
-    runs.write_json(tmp_path / "metrics.json", digest)
+    write_json(tmp_path / "metrics.json", digest)
     runs.check_unchanged(tmp_path, CONFIG, CONFIG, "a")
     runs.check_unchanged(tmp_path, None, CONFIG, "a")
     edited = changed("lr", 0.1)
@@ -240,7 +185,7 @@ def test_damaged_files_are_named(content, tmp_path):
 def test_metrics_are_there_once_the_run_has_finished(tmp_path):
     assert runs.read_metrics(tmp_path) is None
     assert runs.read_metrics(tmp_path / "missing") is None
-    runs.write_json(tmp_path / "metrics.json", {"val/f1": 0.5})
+    write_json(tmp_path / "metrics.json", {"val/f1": 0.5})
     assert runs.read_metrics(tmp_path) == {"val/f1": 0.5}
 
 

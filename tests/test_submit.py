@@ -21,9 +21,10 @@ from aunet.data.faults import DataError, Faults
 from aunet.data.rendered.facts import frame_rate
 from aunet.data.testset import Expected, read_expected
 from aunet.facs import AFFWILD2
+from aunet.files import write_json
 from aunet.postprocess import Postprocess
 from aunet.predictions import tune
-from aunet.runs import RunError, read_json, write_json
+from aunet.runs import RunError, read_json
 from aunet.submit.check import check
 from aunet.submit.files import HEADERS
 from aunet.submit.run import Submission, completed, submit

@@ -29,7 +29,7 @@ def _export(options: argparse.Namespace) -> None:
 
 def _card(options: argparse.Namespace) -> None:
     from aunet.card import finished_runs, model_card
-    from aunet.runs import check_place, replacing
+    from aunet.files import check_place, replacing
 
     if options.out is not None:
         check_place(Path(options.out))

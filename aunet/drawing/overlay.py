@@ -14,12 +14,12 @@ from aunet.data.loader import ahead
 from aunet.drawing.attend import Attention
 from aunet.drawing.rows import Places, Rows, by_frame, extent, seen
 from aunet.drawing.sheet import Sheet
+from aunet.files import check_place, replacing
 from aunet.predict import InputError, Predictor
 from aunet.predict.frames import Frame, shown
 from aunet.predict.images import read_picture
 from aunet.predict.video import read_video
 from aunet.progress import progress
-from aunet.runs import check_place, replacing
 
 PICTURES, VIDEOS = (".png", ".jpg", ".jpeg"), (".mp4",)
 

@@ -16,9 +16,9 @@ from matplotlib.textpath import TextToPath
 from aunet.data.faults import one_line
 from aunet.drawing.courses import BINS, Course, follow, steps
 from aunet.drawing.rows import MOST_FACES, Rows
+from aunet.files import check_place, replacing
 from aunet.predict.images import read_picture
 from aunet.report.svg import STYLE
-from aunet.runs import check_place, replacing
 
 log = logging.getLogger(__name__)
 

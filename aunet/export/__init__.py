@@ -22,7 +22,7 @@ from aunet.card import model_card
 from aunet.data.datamodule import FrameDataModule
 from aunet.export.check import LARGEST_DROP, PARITY, ExportError, Frames, check_f1, check_parity
 from aunet.export.detector import Detector, trace
-from aunet.runs import replacing
+from aunet.files import replacing
 from aunet.trained import load, load_data
 
 __all__ = ["LARGEST_DROP", "PARITY", "ExportError", "export"]

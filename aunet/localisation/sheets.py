@@ -9,11 +9,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from aunet.data.datamodule import FrameDataModule
 from aunet.facs import CROP_SIZE, NAMES, REGIONS, au_column
+from aunet.files import replacing
 from aunet.localisation.estimates import Sample
 from aunet.localisation.maps import GRID, Look, Maps
 from aunet.localisation.scores import region, relative
 from aunet.overlays import overlay
-from aunet.runs import replacing
 
 CELL = 5
 """Pixels of the sheet for each cell of the maps."""

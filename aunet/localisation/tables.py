@@ -10,11 +10,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from aunet.files import replacing
 from aunet.localisation.estimates import COMPARED, MACRO, OWN, UNION, Score
 from aunet.localisation.maps import PRIOR_WIDTH
 from aunet.localisation.scores import MEASURES, SHARE
 from aunet.localisation.study import RowFacts, Study
-from aunet.runs import replacing
 from aunet.statistics import FEW_VIDEOS
 from aunet.tables import WIDTH
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from aunet.files import check_place, replacing
 from aunet.predict.rows import Columns
-from aunet.runs import check_place, replacing
 
 SUFFIXES = (".csv", ".parquet", ".json", ".jsonl")
 

@@ -21,7 +21,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from aunet.runs import RunError, read_json, write_json
+from aunet.files import write_json
+from aunet.runs import RunError, read_json
 
 _CHUNK = 1 << 14
 _SECONDS_BETWEEN_SYNCS = 1.0

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aunet.cells import require
+from aunet.files import replacing
 from aunet.progress import progress
 from aunet.report.facts import page_commands
 from aunet.report.gallery import make_gallery
 from aunet.report.page import contents, render, shown_rows
 from aunet.results import read_table, rows_of
-from aunet.runs import RunError, replacing
+from aunet.runs import RunError
 
 LARGEST = 5_000_000
 """Bytes of a page at most."""

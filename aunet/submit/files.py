@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from aunet.data.testset import Expected
 from aunet.facs import AFFWILD2, au_column
-from aunet.runs import replacing
+from aunet.files import replacing
 
 Format = Literal["abaw3", "abaw5"]
 _AUS = ",".join(map(au_column, AFFWILD2))

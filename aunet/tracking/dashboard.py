@@ -7,7 +7,8 @@ from typing import Any
 import wandb
 
 from aunet.facs import au_column
-from aunet.runs import RunError, replacing
+from aunet.files import replacing
+from aunet.runs import RunError
 from aunet.tracking.loggers import require
 
 _RUNS = 100

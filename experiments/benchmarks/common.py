@@ -17,8 +17,8 @@ from statistics import median
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from aunet.files import replacing, write_json
 from aunet.host import describe_host
-from aunet.runs import replacing, write_json
 
 HERE = Path(__file__).parent
 PACKAGES = (

@@ -22,8 +22,8 @@ from common import Answer, serve
 
 from aunet.data.loader import FrameLoader
 from aunet.data.store import INDEX, is_store, open_store, read_record
+from aunet.files import write_json
 from aunet.host import configure_host
-from aunet.runs import write_json
 
 PER_VIDEO = 4600
 """About as many as a video of Aff-Wild2 has."""

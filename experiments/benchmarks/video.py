@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from common import Answer, Contestant, in_turn, say, serve, table
 
+from aunet.files import replacing
 from aunet.host import configure_host
-from aunet.runs import replacing
 
 EVERIES = 1, 5
 """Values of --detect-every."""
