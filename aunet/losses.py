@@ -1,6 +1,7 @@
 """Losses on logits, and weightings that turn training counts into per-AU weights."""
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -74,7 +75,7 @@ def effective_number_weights(positives: Tensor, known: Tensor, beta: float | Non
     return torch.where(present == 0, torch.inf, weights)
 
 
-class MultiLabelLoss(nn.Module):
+class MultiLabelLoss(nn.Module, ABC):
     """What the losses share: a mean over AUs and batch in which elements labelled -1 do not count.
 
     A subclass says in ``terms`` what each element costs.
@@ -96,9 +97,9 @@ class MultiLabelLoss(nn.Module):
     def set_counts(self, positives: Tensor, known: Tensor) -> None:
         """Takes the training split's counts, both (num_aus,); without use in a loss without weights."""
 
+    @abstractmethod
     def terms(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of each element: (B, num_aus) logits and targets in {0, 1} of one dtype -> (B, num_aus)."""
-        raise NotImplementedError  # each loss has its own
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean loss over the known labels.

@@ -109,8 +109,7 @@ class FrameLoader(DataLoader[Batch]):
         self.waited = 0.0
         self._given = 0
 
-    # torch declares its own private iterator class here; a generator serves every caller.
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch's is a private class
         self._given = self.batches.first()
         self.waited = 0.0
         loaded = self._loaded()

@@ -168,8 +168,8 @@ def _parquet_chunks(file: Path, aus: Sequence[int], faults: Faults) -> Iterator[
                 yield Chunk(np.arange(first, first + batch.num_rows), cells | texts, 0)
                 first += batch.num_rows
             yield Chunk(np.empty(0, np.int64), dict.fromkeys(columns, ()), 0)
-    # All are raised by pyarrow for damaged files: NotImplementedError for types that it cannot read.
-    except (OSError, ValueError, LookupError, NotImplementedError, RuntimeError, MemoryError) as error:
+    # pyarrow's, of damaged files and (a RuntimeError: NotImplementedError) of types that it cannot read.
+    except (OSError, ValueError, LookupError, RuntimeError, MemoryError) as error:
         words = " ".join(str(error).split())[:200]
         raise UnreadableError("unreadable-annotation", f"cannot be read as Parquet ({words})", None) from None
 
