@@ -43,13 +43,17 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def check_place(out: Path) -> None:
-    """Refuses a file to write that is a folder, or lies in none.
+    """Refuses a file to write that is something else, or lies in no folder.
 
     Raises:
         ValueError: It is, or does.
     """
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        raise ValueError(f"{out}: " + ("is a folder" if out.is_dir() else f"there is no folder {out.parent}"))
+    if out.is_dir():
+        raise ValueError(f"{out}: is a folder")
+    if out.exists() and not out.is_file():  # such as /dev/stdout, which a file would take the place of
+        raise ValueError(f"{out}: is no file that could be written anew")
+    if not out.absolute().parent.is_dir():
+        raise ValueError(f"{out}: there is no folder {out.parent}")
 
 
 def _umask() -> int:

@@ -12,7 +12,6 @@ cascade (Viola and Jones, 2001). Each is used as its package does by itself.
 """
 
 import argparse
-import json
 import math
 import statistics
 import sys
@@ -30,6 +29,7 @@ from PIL import Image
 from scenes import two_people
 from skimage import data
 
+from aunet.files import replacing, write_json
 from aunet.predict.detect import SMALLEST, FaceDetector
 
 NEAR = 0.5
@@ -74,8 +74,9 @@ def main() -> None:
     empty = [Picture(photograph(name), np.empty((0, 5, 2))) for name in WITHOUT_FACES]
     figures = {name: compare(detect, pictures, empty) for name, detect in detectors(options.threads)}
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(figures, indent=1) + "\n")
-    options.out.with_suffix(".md").write_text(table(figures) + "\n")
+    write_json(options.out, figures)
+    with replacing(options.out.with_suffix(".md")) as temporary:
+        temporary.write_text(table(figures) + "\n", "utf-8")
     print(table(figures))
 
 

@@ -10,7 +10,6 @@ those that were cut out.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -28,6 +27,7 @@ import aunet
 from aunet import statistics
 from aunet.data.rendered import alignment, behaviour
 from aunet.facs import CROP_SIZE
+from aunet.files import replacing, write_json
 from aunet.metrics import f1_per_au
 from aunet.predict import Columns, Options, Predictor, align
 from aunet.predict.rows import POINTS
@@ -72,8 +72,9 @@ def main() -> None:
         sys.exit(f"{options.run}: {error}")
     figures, sheet = check(predictor, options.scenes, options.frames, options.every, aligned)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(options.out.with_suffix(".jpg"), quality=90)
-    options.out.write_text(json.dumps(figures, indent=1) + "\n")
+    with replacing(options.out.with_suffix(".jpg")) as temporary:
+        sheet.save(temporary, quality=90)
+    write_json(options.out, figures)
     for name, value in figures.items():
         print(f"{name}: {value}")
 

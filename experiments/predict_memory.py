@@ -22,6 +22,7 @@ from skimage.data import astronaut
 from videos import write_video
 
 from aunet.config import compose
+from aunet.files import write_json
 from aunet.predict import Options, load
 from aunet.predict.rows import row_type
 
@@ -38,7 +39,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder), arguments.frames, arguments.detect_every)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(found, indent=1) + "\n")
+    write_json(arguments.out, found)
     print(json.dumps(found))
 
 

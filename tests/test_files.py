@@ -3,10 +3,11 @@
 import errno
 import os
 import re
+from pathlib import Path
 
 import pytest
 
-from aunet.files import replacing
+from aunet.files import check_place, replacing
 
 
 def test_replacing_shows_the_old_file_until_the_end(tmp_path):
@@ -60,3 +61,19 @@ def test_replacing_leaves_everything_as_it_was_when_the_body_fails(error, old, t
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == (
         {} if old is None else {"table.csv": old}
     )
+
+
+def test_places_that_hold_no_file_are_refused(tmp_path):
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("file", "new"):
+        check_place(tmp_path / name)
+    for name, said in (
+        ("", "is a folder"),
+        ("pipe", "is no file"),
+        ("gone/new", f"there is no folder {tmp_path}/gone"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            check_place(tmp_path / name)
+    with pytest.raises(ValueError, match="is no file"):
+        check_place(Path("/dev/null"))
